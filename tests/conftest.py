@@ -9,15 +9,16 @@ import os
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 
 from tests.origin import Origin
 
-settings.register_profile("same", derandomize=True, deadline=None, database=None, print_blob=True)
-settings.register_profile(
-    "search", deadline=None, max_examples=2000, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
-)
-settings.load_profile(os.environ.get("P2PSTORE_TEST_PROFILE", "same"))
+SOAKING = os.environ.get("SOAK", "") not in ("", "0")
+"""`make soak`: search where a plain run repeats itself."""
+
+settings.register_profile("repeat", derandomize=True, deadline=None, database=None, print_blob=True)
+settings.register_profile("search", deadline=None, max_examples=5000, database=None, print_blob=True)
+settings.load_profile("search" if SOAKING else "repeat")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
