@@ -1,7 +1,7 @@
 """Pieces: how an object is cut for transport, and sets of piece numbers as the bits of an int. Pure.
 
-Bit i of a *bitmap* stands for piece i. As ints, unions and differences of tens of thousands of pieces cost about
-a microsecond, where sets of numbers would take a whole core.
+Bit i of a *bitmap* stands for piece i. As ints, unions and differences of tens of thousands of pieces cost
+about a microsecond, where sets of numbers would take a whole core.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def run_length(bitmap: int, first: int) -> int:
 
 
 def missing_runs(have: int, count: int, start: int = 0) -> Iterator[tuple[int, int]]:
-    """The runs of pieces from `start` on and below `count` that `have` lacks: (first, length), in file order."""
+    """The runs of pieces from `start` on and below `count` that `have` lacks, as (first, length) in order."""
     missing = bits(0, count) & ~have
     first = lowest(missing, start)
     while first is not None:

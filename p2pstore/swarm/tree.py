@@ -1,9 +1,9 @@
-"""The digest tree that names an object: BLAKE3 leaves of 64 KiB below a binary tree. Pure, safe in any thread.
+"""The digest tree that names an object: BLAKE3 leaves of 64 KiB below a binary tree. Pure, safe in threads.
 
-A leaf, a parent and a root are hashed with three different keys, so that none can be taken for another. The tree
-is left-full: nodes pair from the left, and an odd last node goes up unchanged. Any aligned run of a power of two
-leaves is therefore one inner node, whatever the length: that node is the digest of a piece, and the root does not
-depend on the piece size.
+A leaf, a parent and a root are hashed with three different keys, so that none can be taken for another. The
+tree is left-full: nodes pair from the left, and an odd last node goes up unchanged. Any aligned run of a power
+of two leaves is therefore one inner node, whatever the length: that node is the digest of a piece, and the root
+does not depend on the piece size.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ LEAF_BYTES: Final = 65536
 """Bytes of a leaf; only the last leaf of an object is shorter."""
 DIGEST_BYTES: Final = 32
 
-# Keyed mode costs what plain BLAKE3 costs (9.5 us a leaf, 0.4 us a parent); a context string is hashed at each call.
+# Keyed mode costs what plain BLAKE3 costs (9.5 us a leaf, 0.4 us a parent); a context string would be hashed
+# again at each call.
 _LEAF_KEY: Final = blake3(b"p2pstore tree v1 leaf").digest()
 _PARENT_KEY: Final = blake3(b"p2pstore tree v1 parent").digest()
 _ROOT_KEY: Final = blake3(b"p2pstore tree v1 root").digest()
@@ -46,7 +47,7 @@ def root_of(length: int, top: bytes) -> Root:
 def leaves(data: Data) -> list[bytes]:
     """The leaf digests of data that begins at a leaf boundary.
 
-    The last leaf may be short; empty data is one empty leaf. The interpreter lock is free while a leaf is hashed.
+    The last leaf may be short; empty data is one empty leaf. Other threads run while a leaf is hashed.
     """
     view = memoryview(data)
     if len(view) <= LEAF_BYTES:
