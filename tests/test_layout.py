@@ -111,6 +111,21 @@ def test_public_names_are_documented() -> None:
     assert {_named(path): names for path in MODULES if (names := undocumented(_parsed(path)))} == {}
 
 
+LINK: Final = re.compile(r"(?<!\!)\[[^\]\n]+\]\((?!https?:|mailto:|#)([^)#\s]+)(?:#[^)]*)?\)")
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "changelog.d").glob("*.md")]
+    broken = [
+        f"{_named(page)}: {target}"
+        for page in pages
+        for target in LINK.findall(page.read_text(encoding="utf-8"))
+        if not (page.parent / target).exists()
+    ]
+    assert len(pages) > 10
+    assert broken == []
+
+
 def test_annotations_are_never_evaluated() -> None:
     wanted = "from __future__ import annotations"
     bare = [
