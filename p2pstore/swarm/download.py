@@ -119,7 +119,10 @@ class Download:
         return True
 
     def span_ended(self, span: Span) -> None:
-        """The stream is through with the span, whatever the reason: its missing pieces are free again."""
+        """The stream is through with the span, whatever the reason: its missing pieces are free again.
+
+        To be called when every piece that came in is done or dropped, or another stream fetches it once more.
+        """
         active = self._active.pop(span.number, None)
         if active is not None:
             self._free |= bits(active.first, active.stop - active.first) & ~self.have
