@@ -12,8 +12,8 @@ CODE := p2pstore tests $(wildcard examples benchmarks)
 CANDIDATES := python3.11 python3.12 python3.13 python3.14 python3
 
 # What `make faults` runs besides Python, each with the Debian package that has it.
-FAULT_PROGRAMS := nginx:nginx-light mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs losetup:mount mount:mount setpriv:util-linux \
-	strace:strace curl:curl
+FAULT_PROGRAMS := nginx:nginx-light mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs mount:mount setpriv:util-linux strace:strace \
+	ip:iproute2
 
 # What a caller has set for other environments must not leak into this one.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
