@@ -1,0 +1,254 @@
+"""The story: a job asks for a URL and gets the file.
+
+    get  ─ hit, fresh ──────────────────────────────────────────────► descriptor
+         ─ miss, or no longer fresh ─► join or begin the one load ──► descriptor
+                                        └ origin silent ─► the stale copy, and said so
+
+A load asks the origin, brings the bytes, checks them and publishes them (`loader.py`); it belongs to the agent, never
+to one of those who wait for it (`loads.py`). The other verbs stand in files of their own: `readers.py` (read while
+it downloads), `staging.py` (prefetch, wait), `inventory.py` (stat, ls, rm, check), `results.py` (put).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import time
+from collections.abc import Callable
+from typing import Any
+
+from p2pstore.cache.freshness import Answer, Judgement
+from p2pstore.sources.origin import OriginClient
+from p2pstore.storage.store import Store
+
+from p2pstore.agent import verify
+from p2pstore.agent.asks import Asks, Request
+from p2pstore.agent.downloader import Downloader
+from p2pstore.agent.events import Bus
+from p2pstore.agent.handout import Way, result
+from p2pstore.agent.hits import Hits
+from p2pstore.agent.inventory import Inventory
+from p2pstore.agent.janitor import Janitor
+from p2pstore.agent.loader import Loader, stored_of
+from p2pstore.agent.loads import BURST_BYTES, Load, Loads, Outcome
+from p2pstore.agent.passing import Passing
+from p2pstore.agent.readers import Readers
+from p2pstore.agent.results import Results
+from p2pstore.agent.session import Push, Reply, Session
+from p2pstore.agent.staging import Staging
+from p2pstore.agent.stats import Stats
+from p2pstore.cache import freshness
+from p2pstore.config import Config
+from p2pstore.errors import (
+    CacheUnusable,
+    DeadlineExceeded,
+    NoSpace,
+    NotCached,
+    OriginError,
+)
+from p2pstore.swarm.limits import TokenBucket
+from p2pstore.types import PUBLIC, Entry
+
+PATH_LEASE_S = 600.0
+"""A path that was handed out is not evicted for this long."""
+
+
+class Agent:
+    """One node's agent: everything that the doors may ask for."""
+
+    def __init__(
+        self,
+        config: Config,
+        store: Store,
+        origin: OriginClient,
+        *,
+        rng: random.Random,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self.config, self.store, self.clock, self.wall = config, store, clock, wall
+        self.uid = os.geteuid()
+        self.stats = Stats()
+        self.bus = Bus(wall, self.uid)
+        self.asks = Asks(config, self.uid)
+        self.policy = freshness.Policy(
+            heuristic_ratio=config.freshness.heuristic_ratio,
+            heuristic_max_s=config.freshness.heuristic_max_s,
+            stale_if_error_s=config.freshness.stale_if_error_s,
+        )
+        bucket = TokenBucket(config.origin.limit_rate_bytes_per_s, BURST_BYTES, clock())
+        downloader = Downloader(config.origin, bucket, clock, rng)
+        loader = Loader(config, store, origin, self.asks, downloader, self.bus, self.stats, rng, wall)
+        self.loads = Loads(loader.run, clock, config.jobs.max_loads, config.jobs.max_waiting)
+        self.hits = Hits(self)
+        self.passing = Passing(self, origin)
+        self.readers = Readers(self)
+        self.staging = Staging(self)
+        self.inventory = Inventory(self)
+        self.results = Results(self)
+        self.janitor = Janitor(self)
+        self.try_get, self.try_stat = self.hits.try_get, self.hits.try_stat
+        self.open, self.ready, self.close = self.readers.open, self.readers.ready, self.readers.close
+        self.prefetch, self.wait = self.staging.prefetch, self.staging.wait
+        self.cancel_url = self.staging.cancel_url
+        self.stat, self.ls, self.rm = self.inventory.stat, self.inventory.ls, self.inventory.rm
+        self.check, self.status = self.inventory.check, self.inventory.status
+        self.show_config = self.inventory.show_config
+        self.put = self.results.put
+        self.subscribe = self.bus.subscribe
+
+    async def start(self) -> None:
+        """Begin the work in the background."""
+        await self.janitor.start()
+
+    async def aclose(self) -> None:
+        """Stop; unfinished downloads stay on disk for the next start."""
+        await self.staging.aclose()
+        await self.loads.aclose()
+        await self.janitor.aclose()
+
+    async def get(self, session: Session, args: dict[str, Any], push: Push, fd: int = -1) -> Reply:
+        """The file of a URL, by descriptor: from the cache when fresh, else loaded, verified and kept."""
+        started = self.clock()
+        request = self.asks.read(args, session.caller)
+        if request.url.scheme == "file":
+            return await self.results.file(request, fd, started)
+        load: Load | None = None
+        try:
+            async with asyncio.timeout(request.deadline_s):
+                try:
+                    return await self._hand_out(request, started, push)
+                except (NoSpace, CacheUnusable) as error:
+                    if not args.get("stream"):
+                        raise
+                    return await self.passing.through(request, error, push, started)
+        except TimeoutError:
+            load = self.loads.find((request.key, None))
+            state = load.state if load is not None else "not begun"
+            raise DeadlineExceeded(
+                f"{request.url.text}: not there after {request.deadline_s:g} s ({state})",
+                hint="give it more time; what has come stays and is not asked for again",
+                url=request.url.text,
+            ) from None
+
+    async def _hand_out(self, request: Request, started: float, push: Push) -> Reply:
+        entry, judgement = await self.find(request)
+        if entry is not None and judgement is not None and judgement.answer is not Answer.REVALIDATE:
+            if await self.agrees(request, entry):
+                self.stats.hits += 1
+                return self.hand(
+                    request, entry, Way(judgement.stale, warnings=request.warnings), judgement, started
+                )
+        if request.wish.offline:
+            raise NotCached(f"{request.url.text} is not in the cache", hint="get it without --offline")
+        self.stats.misses += 1
+        self.bus.emit("queued", url=request.url.text, key=request.key, scope=request.scope)
+        try:
+            return await self._loaded(request, entry, started, push)
+        except OriginError as error:
+            if entry is None or judgement is None or judgement.stale_on_error_s <= 0:
+                raise
+            if not await self.agrees(request, entry):
+                raise
+            self.stats.stale_served += 1
+            way = Way(True, f"the origin can't be reached: {error.message}", warnings=request.warnings)
+            return self.hand(request, entry, way, judgement, started)
+
+    async def _loaded(self, request: Request, entry: Entry | None, started: float, push: Push) -> Reply:
+        """Wait for the load of this key; when its answer is for another uid alone, load for this one alone."""
+        alone = False
+        while True:
+            key = (request.key, request.caller.uid if alone else None)
+            load, waiter, new = self.loads.join(key, request, entry)
+            self.stats.joined += not new
+            try:
+                outcome = await self.follow(load, request, push)
+                if outcome.only_uid not in (None, request.caller.uid) and not alone:
+                    alone = True
+                    continue
+                await self.must_agree(request, outcome.entry, outcome.fd)
+                return self._hand_outcome(request, outcome, started)
+            finally:
+                self.loads.leave(load, waiter)
+
+    async def follow(self, load: Load, request: Request, push: Push) -> Outcome:
+        """Wait for a load's end, telling its progress when asked to; the load goes on when this wait is cancelled."""
+        if not request.progress:
+            return await asyncio.shield(load.future)
+        while not load.future.done():
+            await asyncio.wait([load.future], timeout=self.config.jobs.progress_interval_s)
+            push(load.progress.event("origin", self.clock()) | {"state": load.state}, -1)
+        return load.future.result()
+
+    async def find(self, request: Request) -> tuple[Entry | None, Judgement | None]:
+        """The copy that this caller may have, and whether it may be used as it is."""
+        for key in request.keys:
+            entry = self.store.hot(key) or await self.store.lookup(key)
+            if entry is not None and entry.vary == freshness.vary_key(entry.headers, request.headers):
+                return entry, freshness.judge(stored_of(entry), self.policy, request.wish, self.wall())
+        return None, None
+
+    async def agrees(self, request: Request, entry: Entry) -> bool:
+        """Whether a cached entry is what the caller's digests name; digests once computed are kept in its record."""
+        if not request.digests:
+            return True
+        entry = await self.with_digests(entry, request)
+        return verify.disagreeing(request.digests, entry.digests) is None
+
+    async def with_digests(self, entry: Entry, request: Request) -> Entry:
+        """The entry with the digests that the caller's are compared with."""
+        missing = {digest.algorithm for digest in request.digests} - entry.digests.keys()
+        if missing:
+            found = await self.store.digest(entry, missing)
+            entry = await self.store.refresh(entry.with_changes(digests=entry.digests | found))
+        return entry
+
+    async def must_agree(self, request: Request, entry: Entry, fd: int = -1) -> None:
+        """Raise DigestMismatch unless the entry is what the caller's digests name; `fd` holds its bytes if not kept."""
+        if not request.digests:
+            return
+        if fd < 0:
+            entry = await self.with_digests(entry, request)
+        else:
+            wanted = {digest.algorithm for digest in request.digests}
+            entry = entry.with_changes(digests=await self.store.digest_of(fd, wanted))
+        wrong = verify.disagreeing(request.digests, entry.digests)
+        if wrong is not None:
+            self.stats.digest_failures += 1
+            raise verify.mismatch(request.url.text, wrong, entry.digests, "the caller's digest")
+
+    def _hand_outcome(self, request: Request, outcome: Outcome, started: float) -> Reply:
+        entry = outcome.entry
+        judgement = freshness.judge(stored_of(entry), self.policy, freshness.Wish(), self.wall())
+        way = Way(False, outcome.why, outcome.origin_bytes, warnings=request.warnings)
+        if outcome.fd < 0:
+            return self.hand(request, entry, way, judgement, started)
+        self.stats.origin_bytes += outcome.origin_bytes
+        way = Way(False, outcome.why, outcome.origin_bytes, self.clock() - started, request.warnings)
+        fd = os.open(f"/proc/self/fd/{outcome.fd}", os.O_RDONLY | os.O_CLOEXEC)
+        return Reply(result(entry, way, judgement, "", fd=True), fd)
+
+    def hand(self, request: Request, entry: Entry, way: Way, judgement: Judgement, started: float) -> Reply:
+        """The reply that hands an entry out; counts, and keeps it from being evicted under a path."""
+        self.store.touch(entry)
+        self.stats.cache_bytes += entry.size_bytes - way.origin_bytes
+        self.stats.origin_bytes += way.origin_bytes
+        path = self.path_for(entry, request.caller.uid)
+        if request.want == "path" and path:
+            self.store.lease(entry, self.clock() + PATH_LEASE_S)
+        fd = self.store.open_object(entry) if request.want == "fd" else -1
+        way = Way(way.stale, way.why, way.origin_bytes, self.clock() - started, way.warnings)
+        return Reply(result(entry, way, judgement, path, fd=fd >= 0), fd)
+
+    def stored(self, entry: Entry) -> freshness.Stored:
+        """The response behind an entry."""
+        return stored_of(entry)
+
+    def path_for(self, entry: Entry, uid: int) -> str:
+        """The path of the object when this uid can read it there, else empty."""
+        return self.store.path_of(entry) if entry.scope == PUBLIC or uid == self.uid else ""
+
+    def idle_since(self) -> float | None:
+        """Since when (monotonic) nothing has been loaded or prefetched; None while something is."""
+        return self.staging.idle_since()

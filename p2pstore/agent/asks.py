@@ -1,0 +1,154 @@
+"""From the arguments of a request to what is wanted, under which key, and for whom.
+
+The only place where the words of the socket, the canonical URL and the privacy of a request meet.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from p2pstore.cache.freshness import Wish
+from p2pstore.trust.privacy import classify_request
+
+from p2pstore.cache.keys import CanonicalUrl, canonical, key_of, scope_of
+from p2pstore.config import Config
+from p2pstore.errors import BadRequest
+from p2pstore.sources.base import Ask
+from p2pstore.types import CALLER_ALGORITHMS, PUBLIC, ByteRange, Caller, Digest, Key
+
+MAX_KNOWN_URLS: Final = 16384
+"""Canonical forms kept, so that a URL asked for again is not parsed again."""
+MAX_DIGESTS: Final = 8
+"""Digests that one caller may give for one file."""
+WEAK_DIGEST: Final = "md5 does not protect against a forged file; give sha256 where you can"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One caller's wish, checked."""
+
+    caller: Caller
+    url: CanonicalUrl
+    key: Key
+    own_key: Key
+    """Where the entry lies when the answer turns out to be for this uid only."""
+    scope: str
+    digests: tuple[Digest, ...]
+    headers: tuple[tuple[str, str], ...]
+    userinfo: tuple[str, str] | None
+    bearer: str
+    wish: Wish
+    deadline_s: float
+    limit_rate: int
+    progress: bool
+    want: str
+    warnings: tuple[str, ...]
+
+    @property
+    def private(self) -> bool:
+        """Whether the request itself makes the answer private."""
+        return self.scope != PUBLIC
+
+    @property
+    def keys(self) -> tuple[Key, ...]:
+        """The keys under which a copy that this caller may have can lie, in order."""
+        return (self.key,) if self.key == self.own_key else (self.key, self.own_key)
+
+
+class Asks:
+    """Reads requests; remembers canonical forms (at most MAX_KNOWN_URLS)."""
+
+    def __init__(self, config: Config, agent_uid: int) -> None:
+        self._config = config
+        self._agent_uid = agent_uid
+        self._known: OrderedDict[str, CanonicalUrl] = OrderedDict()
+
+    def canonical(self, url: str, ignore_query: tuple[str, ...] = ()) -> CanonicalUrl:
+        """The canonical form; raises BadUrl."""
+        if ignore_query:
+            return canonical(url, ignore_query)
+        found = self._known.get(url)
+        if found is None:
+            found = self._known[url] = canonical(url)
+            if len(self._known) > MAX_KNOWN_URLS:
+                self._known.popitem(last=False)
+        return found
+
+    def read(self, args: Mapping[str, Any], caller: Caller) -> Request:
+        """The request of these arguments; raises BadUrl, BadDigest, BadRequest."""
+        url = self.canonical(args["url"], tuple(args.get("ignore_query") or ()))
+        auth = args.get("auth") or {}
+        userinfo = (str(auth["user"]), str(auth.get("password", ""))) if "user" in auth else url.userinfo
+        bearer = str(auth.get("bearer", ""))
+        headers = tuple((str(name).lower(), str(value)) for name, value in args.get("headers") or ())
+        credential = self._credential(url, headers, userinfo, bearer)
+        private = credential is not None or url.scheme == "file"
+        scope = scope_of(caller.uid if private else None, credential or "")
+        own = scope if private else scope_of(caller.uid)
+        digests = _digests(args.get("digests") or ())
+        return Request(
+            caller=caller,
+            url=url,
+            key=key_of(url.text, scope),
+            own_key=key_of(url.text, own),
+            scope=scope,
+            digests=digests,
+            headers=headers,
+            userinfo=userinfo,
+            bearer=bearer,
+            wish=Wish(
+                refresh=bool(args.get("refresh")),
+                offline=bool(args.get("offline")),
+                max_age_s=args.get("max_age_s"),
+            ),
+            deadline_s=float(args.get("deadline_s") or self._config.jobs.wait_timeout_s),
+            limit_rate=int(args.get("limit_rate") or 0),
+            progress=bool(args.get("progress")),
+            want=str(args.get("want") or "fd"),
+            warnings=(WEAK_DIGEST,) if any(digest.algorithm == "md5" for digest in digests) else (),
+        )
+
+    def _credential(
+        self,
+        url: CanonicalUrl,
+        headers: tuple[tuple[str, str], ...],
+        userinfo: tuple[str, str] | None,
+        bearer: str,
+    ) -> str | None:
+        shown = (*headers, ("authorization", f"Bearer {bearer}")) if bearer else headers
+        asked = classify_request(
+            shown,
+            userinfo=userinfo,
+            signer=url.signer,
+            signer_credential=url.credential,
+            host_is_private=url.host in self._config.origin.private_hosts,
+        )
+        return asked.credential if asked.private else None
+
+    def origin_ask(
+        self, request: Request, conditional: dict[str, str], first: ByteRange | None, if_range: str = ""
+    ) -> Ask:
+        """What to ask the origin for this request."""
+        return Ask(
+            url=request.url.fetch,
+            headers=request.headers,
+            userinfo=request.userinfo,
+            bearer=request.bearer,
+            own_uid=request.caller.uid == self._agent_uid,
+            conditional=conditional,
+            first=first,
+            if_range=if_range,
+        )
+
+
+def _digests(texts: Any) -> tuple[Digest, ...]:
+    if len(texts) > MAX_DIGESTS:
+        raise BadRequest(f"{len(texts)} digests for one file; at most {MAX_DIGESTS}")
+    digests = tuple(Digest.parse(str(text)) for text in texts)
+    for digest in digests:
+        if digest.algorithm not in CALLER_ALGORITHMS:
+            raise BadRequest(f"can't check a {digest.algorithm} digest; use {', '.join(CALLER_ALGORITHMS)}")
+    return digests

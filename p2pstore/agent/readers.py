@@ -1,0 +1,157 @@
+"""Files that are read while they download: a read waits for its own bytes only, and moves them to the front.
+
+The reader has a descriptor of the growing file, in which holes read as zeros; so it asks `ready` before each read. The
+descriptor stays good when the file is complete and when it is evicted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from p2pstore.cache.freshness import Answer, Judgement
+from p2pstore.storage.partial import Partial
+
+from p2pstore.agent.asks import Request
+from p2pstore.agent.handout import Way, result
+from p2pstore.agent.loads import Load, Waiter
+from p2pstore.agent.session import MAX_READERS_PER_SESSION, Push, Reply, Session
+from p2pstore.errors import BadRequest, DeadlineExceeded, OriginChanged, Overloaded
+from p2pstore.types import ByteRange, Entry, Root
+
+if TYPE_CHECKING:
+    from p2pstore.agent.agent import Agent
+
+
+_NO_ROOT = Root("")
+_JUST_NOW = Judgement(
+    answer=Answer.FRESH, age_s=0.0, lifetime_s=0.0, stale=False, stale_on_error_s=0.0, why="being downloaded"
+)
+
+
+@dataclass(slots=True, eq=False)
+class Reader:
+    """One open file of one connection; as long as it is open it waits for the load."""
+
+    number: int
+    load: Load
+    waiter: Waiter
+    partial: Partial
+
+
+class Readers:
+    """The verbs `open`, `ready` and `close`."""
+
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+        self._next = 1
+
+    async def open(self, session: Session, args: dict[str, Any], push: Push, fd: int = -1) -> Reply:
+        """Open a URL for reading: a complete file as `get` would, else the growing one as soon as it has a place.
+
+        With a digest of the caller's the file is handed out only when all of it is there and agrees.
+        """
+        request = self._agent.asks.read(args, session.caller)
+        if request.digests or request.url.scheme == "file" or await self._is_there(request):
+            return await self._complete(session, args, push, fd)
+        if len(session.readers) >= MAX_READERS_PER_SESSION:
+            raise Overloaded(
+                f"{MAX_READERS_PER_SESSION} files are open on this connection", hint="close some"
+            )
+        load, waiter, _ = self._agent.loads.join((request.key, None), request, None)
+        try:
+            async with asyncio.timeout(request.deadline_s):
+                await _either(load)
+        except TimeoutError:
+            self._agent.loads.leave(load, waiter)
+            raise DeadlineExceeded(
+                f"{request.url.text}: nothing came ({load.state})", hint="give it more time"
+            ) from None
+        except BaseException:
+            self._agent.loads.leave(load, waiter)
+            raise
+        if load.partial is None or load.future.done() or request.caller.uid != load.request.caller.uid:
+            # Over already, or another's: whose it is shows only at the end.
+            self._agent.loads.leave(load, waiter)
+            return await self._complete(session, args, push, fd)
+        reader = Reader(self._next, load, waiter, load.partial)
+        self._next += 1
+        session.readers[reader.number] = reader
+        return Reply(self._growing(request, reader), reader.partial.fd())
+
+    async def ready(self, session: Session, args: dict[str, Any], push: Push, fd: int = -1) -> Reply:
+        """Wait until bytes `start` to `stop`, or those up to the end of the file, are on disk."""
+        reader = session.readers.get(args["reader"])
+        if reader is None:
+            raise BadRequest(f"no open file {args['reader']} on this connection", hint="open the URL again")
+        load, start, stop = reader.load, int(args["start"]), int(args["stop"])
+        deadline_s = float(args.get("deadline_s") or self._agent.config.jobs.wait_timeout_s)
+        try:
+            async with asyncio.timeout(deadline_s):
+                while not load.future.done() and load.partial is reader.partial:
+                    if load.has(ByteRange(start, max(stop, start + 1))):
+                        return Reply({"size": load.progress.total, "complete": False})
+                    await load.until_there(reader.number, ByteRange(start, max(stop, start + 1)))
+        except TimeoutError:
+            raise DeadlineExceeded(
+                f"{load.request.url.text}: bytes {start} to {stop} not there after {deadline_s:g} s ({load.state})",
+                hint="give it more time",
+            ) from None
+        return Reply(self._end(reader))
+
+    async def close(self, session: Session, args: dict[str, Any], push: Push, fd: int = -1) -> Reply:
+        """Forget an open file; the last one to go stops the download."""
+        reader = session.readers.pop(args["reader"], None)
+        if reader is not None:
+            self._agent.loads.leave(reader.load, reader.waiter)
+        return Reply({})
+
+    def forget(self, session: Session) -> None:
+        """The connection is gone, and what it had open."""
+        session.closed = True
+        while session.readers:
+            _, reader = session.readers.popitem()
+            self._agent.loads.leave(reader.load, reader.waiter)
+
+    def _end(self, reader: Reader) -> dict[str, Any]:
+        load = reader.load
+        if load.partial is not reader.partial and not (load.future.done() and load.partial is None):
+            raise OriginChanged(f"{load.request.url.text} changed while it was read", hint="open it again")
+        outcome = load.future.result()
+        return {"size": outcome.entry.size_bytes, "complete": True}
+
+    async def _is_there(self, request: Request) -> bool:
+        # A copy past its lifetime too: asking whether it still holds is quicker than downloading it.
+        entry, _ = await self._agent.find(request)
+        return entry is not None or request.wish.offline
+
+    async def _complete(self, session: Session, args: dict[str, Any], push: Push, fd: int) -> Reply:
+        reply = await self._agent.get(session, {**args, "want": "fd"}, push, fd)
+        assert isinstance(reply.body, dict)
+        return Reply({**reply.body, "reader": 0, "complete": True}, reply.fd)
+
+    def _growing(self, request: Request, reader: Reader) -> dict[str, Any]:
+        draft, total = reader.partial.draft, reader.load.progress.total
+        entry = Entry(
+            key=draft.key,
+            url=draft.url,
+            scope=draft.scope,
+            ver=draft.ver,
+            root=_NO_ROOT,
+            size_bytes=total or 0,
+            piece_bytes=reader.partial.piece_bytes,
+            headers=draft.headers,
+        )
+        way = Way(False, "being downloaded", total or 0, warnings=request.warnings)
+        fields = result(entry, way, _JUST_NOW, "", fd=True)
+        return {**fields, "size": total, "reader": reader.number, "complete": False}
+
+
+async def _either(load: Load) -> None:
+    """Until the bytes have a place, or the load ended."""
+    begun = asyncio.ensure_future(load.begun.wait())
+    try:
+        await asyncio.wait([begun, load.future], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        begun.cancel()
