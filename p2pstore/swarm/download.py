@@ -50,12 +50,20 @@ class _Reader:
 class Download:
     """The pieces of one object: which are there, which are being fetched by whom, and which come next.
 
-    `streams` is the number of requests meant to run at once and `request_bytes` the most that one asks for; both shape
-    spans and bound nothing else. State is bounded by the piece count, by the active spans and by MAX_READERS.
+    `streams` is the number of requests meant to run at once and `request_bytes` the most that one asks for; both
+    shape spans and bound nothing else. A stream that does not say what it has begun may be up to `ahead_pieces` past
+    the first piece that it has not done. State is bounded by the piece count, the active spans and MAX_READERS.
     """
 
     def __init__(
-        self, length: int, piece_bytes: int, *, have: int = 0, streams: int, request_bytes: int
+        self,
+        length: int,
+        piece_bytes: int,
+        *,
+        have: int = 0,
+        streams: int,
+        request_bytes: int,
+        ahead_pieces: int = 2,
     ) -> None:
         self.length = length
         self.piece_bytes = piece_bytes
@@ -70,6 +78,7 @@ class Download:
         self._active: dict[int, _Active] = {}
         self._readers: dict[int, _Reader] = {}
         self._streams = max(streams, 1)
+        self._ahead_pieces = max(ahead_pieces, 1)
         self._request_pieces = max(request_bytes // piece_bytes, 1)
         self._numbers = 0
 
@@ -89,9 +98,16 @@ class Download:
             first = self._next_in_order()
         if first is None:
             first = self._split_largest()
-        if first is None:
+        return None if first is None else self.claim(first, self._most_pieces())
+
+    def claim(self, first: int, count: int) -> Span | None:
+        """Take pieces from `first` on for an answer that is coming in already; None when that one is not free.
+
+        At most `count` pieces, and only as far as they are free. The span is active like any other.
+        """
+        count = min(run_length(self._free, first), count)
+        if count < 1:
             return None
-        count = min(run_length(self._free, first), self._most_pieces())
         self._free &= ~bits(first, count)
         self._numbers += 1
         self._active[self._numbers] = _Active(first, first + count, first)
@@ -204,14 +220,10 @@ class Download:
         active.stop = stop
 
     def _waiting_from(self, active: _Active) -> int:
-        """The first piece of a span that its stream has surely not begun.
-
-        A stream that tells nothing counts as having begun the piece after its first missing one, for it receives a
-        piece while the one before is being verified.
-        """
+        """The first piece of a span that its stream has surely not begun: it receives while it still verifies."""
         missing = bits(active.first, active.stop - active.first) & ~self.have
         at = lowest(missing)
-        return active.stop if at is None else min(max(active.begun, at + 2), active.stop)
+        return active.stop if at is None else min(max(active.begun, at + self._ahead_pieces), active.stop)
 
     def _waiting_pieces(self, active: _Active) -> int:
         return active.stop - self._waiting_from(active)

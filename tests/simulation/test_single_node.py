@@ -69,7 +69,8 @@ class World:
         self.restarts_left = rng.choice([0, 0, 1, 5])
         self.readers_left = rng.choice([0, 1, 8, 30])
         self.tells = rng.random() < 0.7
-        """Whether streams tell what they have begun; those that don't hold at most one piece to verify."""
+        """Whether streams tell what they have begun; those that don't are at most `ahead` pieces past the oldest."""
+        self.ahead = rng.choice([2, 2, 6])
         self.log: set[int] = set()
         self.reader_names = itertools.count()
         self.serials = itertools.count()
@@ -82,7 +83,6 @@ class World:
 
     def start(self) -> None:
         """A process starts: nothing survives but the log."""
-        have = sum(1 << index for index in self.log) if self.keep_log else 0
         self.download = self.core(
             self.length,
             PIECE,
@@ -95,8 +95,10 @@ class World:
             for name in range(self.streams_wanted)
         ]
         self.readers: dict[int, Reader] = {}
-        for stream in self.streams:
+        first, *others = self.streams
+        for stream in others:
             self.later(self.rng.random(), partial(self.ask, stream))
+        self.first_answer(first)
         if self.readers_left:
             self.later(self.rng.random(), self.reader_comes)
         if self.restarts_left:
@@ -123,14 +125,26 @@ class World:
             if not self.download.done:
                 self.later(IDLE_S, lambda: self.ask(stream))
             return
-        mask = bits(span.first, span.count)
-        owned = self.owned(self.streams)
-        self.expect(1 <= span.count <= self.request_pieces, "a span has a wrong size")
-        self.expect(mask >> self.count == 0, "a span is past the end")
-        self.expect(not mask & self.logged(), "what is there is asked for again")
-        self.expect(not mask & owned, "a piece is assigned twice")
+        self.expect(span.count <= self.request_pieces, "a span is too large")
         if urgent:
             self.expect(urgent >> span.first & 1 == 1, "a blocked reader's piece had to wait")
+        self.take(stream, span)
+
+    def first_answer(self, stream: Stream) -> None:
+        """The answer that told the length brings the first missing pieces at once."""
+        missing = lowest(self.unassigned())
+        span = None if missing is None else self.download.claim(missing, self.rng.randrange(1, 10))
+        self.note(f"stream {stream.name} claims {span}")
+        if span is None:
+            self.ask(stream)
+        else:
+            self.take(stream, span)
+
+    def take(self, stream: Stream, span: Span) -> None:
+        mask = bits(span.first, span.count)
+        self.expect(span.count > 0 and mask >> self.count == 0, "a span is empty or past the end")
+        self.expect(not mask & self.logged(), "what is there is asked for again")
+        self.expect(not mask & self.owned(), "a piece is assigned twice")
         stream.span, stream.position = span, span.first
         self.begin(stream)
 
@@ -148,15 +162,15 @@ class World:
         stream.position += 1
         self.fetched += 1
         self.expect(stream.receiving not in self.log, "what is there was fetched again")
-        others = [one for one in self.streams if one is not stream]
-        begun_elsewhere = any(stream.receiving in (one.receiving, *one.verifying) for one in others)
-        self.expect(not begun_elsewhere, "two streams fetch one piece")
+        fetching = [index for one in self.streams for index in (one.receiving, *one.verifying)]
+        self.expect(fetching.count(stream.receiving) == 1, "two streams fetch one piece")
         self.later(PIECE / stream.rate, lambda: self.received(stream))
 
     def received(self, stream: Stream) -> None:
         index = stream.receiving
         assert index is not None
-        if not self.tells and stream.verifying:
+        oldest = min(stream.verifying, default=index)
+        if not self.tells and stream.position + 1 - oldest > self.ahead:
             self.later(0.01, lambda: self.received(stream))
             return
         stream.receiving = None
@@ -231,10 +245,10 @@ class World:
     def logged(self) -> int:
         return sum(1 << index for index in self.log)
 
-    def owned(self, streams: list[Stream]) -> int:
+    def owned(self) -> int:
         """Pieces that the streams still have to bring, by what each was told."""
         owned = 0
-        for stream in streams:
+        for stream in self.streams:
             if stream.span is not None:
                 stop = stream.span.first + self.download.span_limit(stream.span)
                 mask = bits(stream.span.first, max(stop - stream.span.first, 0)) & ~self.logged()
@@ -243,7 +257,7 @@ class World:
         return owned
 
     def unassigned(self) -> int:
-        return bits(0, self.count) & ~self.logged() & ~self.owned(self.streams)
+        return bits(0, self.count) & ~self.logged() & ~self.owned()
 
     def urgent(self, free: int) -> int:
         """Pieces that blocked readers wait for, when one of those can be given out."""
@@ -260,7 +274,7 @@ class World:
     def check(self) -> None:
         self.download.check()
         self.expect(self.download.have == self.logged(), "have is not what was logged")
-        self.owned(self.streams)
+        self.owned()
         self.expect(len(self.download._active) <= len(self.streams), "spans pile up")
         self.expect(len(self.download._readers) <= min(len(self.readers), MAX_READERS), "readers pile up")
 
@@ -280,8 +294,7 @@ class World:
             self.expect(self.steps < bound, "it does not come to an end")
         self.expect(self.download.done and len(self.log) == self.count, "pieces are missing at the end")
         self.expect(self.fetched == self.count + self.lost, "more was fetched than was lost")
-        waiting = [reader.name for reader in self.readers.values() if reader.waiting]
-        self.expect(not waiting, f"readers {waiting} were left waiting")
+        self.expect(not any(reader.waiting for reader in self.readers.values()), "a reader is left waiting")
 
 
 def simulate(seed: int, **switches: object) -> World:
@@ -361,11 +374,6 @@ class LooksAtTheFirstPieceOnly(Download):
         return self.ready(ByteRange(rng.start, rng.start + 1))
 
 
-class GivesPiecesTwice(Download):
-    def _split_largest(self) -> int | None:
-        return lowest(bits(0, self.count) & ~self.have)
-
-
 PLANTED = [
     LosesFailedPieces,
     FreesWhatIsDone,
@@ -374,7 +382,6 @@ PLANTED = [
     TakesWhatHasBegun,
     DoesNotTellTheOldStream,
     LooksAtTheFirstPieceOnly,
-    GivesPiecesTwice,
 ]
 
 

@@ -294,6 +294,32 @@ def test_a_tail_that_came_from_elsewhere_is_not_asked_for() -> None:
     download.check()
 
 
+def test_an_answer_that_comes_in_already_claims_its_pieces() -> None:
+    download = make(have=bits(10, 1))
+    span = download.claim(0, 4)
+    assert shape(span) == (0, 4)
+    assert shape(download.claim(8, 100)) == (8, 2)
+    assert download.claim(2, 1) is None
+    assert download.claim(10, 1) is None
+    assert download.claim(40, 1) is None
+    assert download.claim(20, 0) is None
+    download.check()
+    assert shape(download.next_span()) == (4, 4)
+    assert span is not None
+    download.span_ended(span)
+    assert shape(download.next_span()) == (0, 4)
+
+
+@pytest.mark.parametrize(
+    ("ahead", "taken"), [(-1, (9, 7)), (1, (9, 7)), (2, (9, 7)), (7, (12, 4)), (13, None)]
+)
+def test_streams_may_be_further_ahead_than_they_say(ahead: int, taken: tuple[int, int] | None) -> None:
+    download = Download(16 * PIECE, PIECE, streams=0, request_bytes=16 * PIECE, ahead_pieces=ahead)
+    download.claim(0, 16)
+    assert shape(download.next_span()) == taken
+    download.check()
+
+
 def test_begun_is_bounded_by_the_span() -> None:
     download = make()
     span = download.next_span()
