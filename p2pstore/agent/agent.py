@@ -18,10 +18,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from p2pstore.cache.freshness import Answer, Judgement
-from p2pstore.sources.origin import OriginClient
-from p2pstore.storage.store import Store
-
 from p2pstore.agent import verify
 from p2pstore.agent.asks import Asks, Request
 from p2pstore.agent.downloader import Downloader
@@ -39,6 +35,7 @@ from p2pstore.agent.session import Push, Reply, Session
 from p2pstore.agent.staging import Staging
 from p2pstore.agent.stats import Stats
 from p2pstore.cache import freshness
+from p2pstore.cache.freshness import Answer, Judgement
 from p2pstore.config import Config
 from p2pstore.errors import (
     CacheUnusable,
@@ -47,11 +44,16 @@ from p2pstore.errors import (
     NotCached,
     OriginError,
 )
+from p2pstore.sources.origin import OriginClient
+from p2pstore.storage.store import Store
 from p2pstore.swarm.limits import TokenBucket
 from p2pstore.types import PUBLIC, Entry
 
 PATH_LEASE_S = 600.0
 """A path that was handed out is not evicted for this long."""
+
+NO_WISH = freshness.Wish()
+"""A caller who takes what the rules of freshness allow."""
 
 
 class Agent:
@@ -186,7 +188,7 @@ class Agent:
         for key in request.keys:
             entry = self.store.hot(key) or await self.store.lookup(key)
             if entry is not None and entry.vary == freshness.vary_key(entry.headers, request.headers):
-                return entry, freshness.judge(stored_of(entry), self.policy, request.wish, self.wall())
+                return entry, self.judge(entry, request.wish)
         return None, None
 
     async def agrees(self, request: Request, entry: Entry) -> bool:
@@ -220,7 +222,7 @@ class Agent:
 
     def _hand_outcome(self, request: Request, outcome: Outcome, started: float) -> Reply:
         entry = outcome.entry
-        judgement = freshness.judge(stored_of(entry), self.policy, freshness.Wish(), self.wall())
+        judgement = self.judge(entry)
         way = Way(False, outcome.why, outcome.origin_bytes, warnings=request.warnings)
         if outcome.fd < 0:
             return self.hand(request, entry, way, judgement, started)
@@ -241,9 +243,10 @@ class Agent:
         way = Way(way.stale, way.why, way.origin_bytes, self.clock() - started, way.warnings)
         return Reply(result(entry, way, judgement, path, fd=fd >= 0), fd)
 
-    def stored(self, entry: Entry) -> freshness.Stored:
-        """The response behind an entry."""
-        return stored_of(entry)
+    def judge(self, entry: Entry, wish: freshness.Wish = NO_WISH) -> Judgement:
+        """Whether an entry may be used as it is, now."""
+        shared = entry.scope == PUBLIC
+        return freshness.judge(stored_of(entry), self.policy, wish, self.wall(), shared=shared)
 
     def path_for(self, entry: Entry, uid: int) -> str:
         """The path of the object when this uid can read it there, else empty."""

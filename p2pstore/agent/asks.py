@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from p2pstore.cache.freshness import Wish
-from p2pstore.trust.privacy import classify_request
-
 from p2pstore.cache.keys import CanonicalUrl, canonical, key_of, scope_of
 from p2pstore.config import Config
 from p2pstore.errors import BadRequest
 from p2pstore.sources.base import Ask
+from p2pstore.trust.privacy import classify_request
 from p2pstore.types import CALLER_ALGORITHMS, PUBLIC, ByteRange, Caller, Digest, Key
 
 MAX_KNOWN_URLS: Final = 16384

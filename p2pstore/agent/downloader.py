@@ -11,12 +11,11 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from p2pstore.storage.partial import Partial
-
 from p2pstore.agent.loads import Load
 from p2pstore.config import OriginConfig
 from p2pstore.errors import InternalError, OriginChanged, OriginError
 from p2pstore.sources.base import Answer, Pace, Ranges
+from p2pstore.storage.partial import Partial
 from p2pstore.swarm.download import Download, Span
 from p2pstore.swarm.limits import TokenBucket
 from p2pstore.swarm.pieces import has_all
@@ -47,7 +46,7 @@ class Downloader:
 
     async def whole(self, load: Load, answer: Answer, partial: Partial) -> None:
         """One answer brings everything, in order; its length may be known only at its end."""
-        load.state = f"receiving from {answer.host}"
+        load.state = f"receiving from {load.request.url.host}"
         try:
             length = await answer.pour(partial, self.pace(load))
         finally:
@@ -68,7 +67,7 @@ class Downloader:
             request_bytes=self.config.request_bytes,
         )
         load.core = core
-        load.state = f"receiving from {answer.host}"
+        load.state = f"receiving from {load.request.url.host}"
         parts = _Parts(self, load, ranges, partial, core, total)
         first = parts.claim(answer)
         streams = min(self.config.streams, max(1, -(-core.missing_bytes // partial.block_bytes)))
@@ -170,7 +169,7 @@ class _Parts:
         return ByteRange(span.first * each, min((span.first + span.count) * each, self._total))
 
     def _limit(self, span: Span) -> int:
-        each = self._partial.piece_bytes
+        each: int = self._partial.piece_bytes
         return min((span.first + self._core.span_limit(span)) * each, self._total)
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from p2pstore.cache.freshness import Judgement
-
 from p2pstore.types import PUBLIC, Entry
 
 

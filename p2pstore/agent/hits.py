@@ -11,12 +11,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import msgpack
-from p2pstore.cache.freshness import Answer
 
 from p2pstore.agent.handout import Way, described, result
-from p2pstore.agent.loader import stored_of
 from p2pstore.agent.session import Reply, Session
-from p2pstore.cache import freshness
+from p2pstore.cache.freshness import Answer
 from p2pstore.cache.keys import key_of
 from p2pstore.errors import P2PStoreError
 from p2pstore.types import PUBLIC, Entry, Key
@@ -105,7 +103,7 @@ class Hits:
         if entry is None:
             return None
         now = self._wall()
-        judgement = freshness.judge(stored_of(entry), self._agent.policy, freshness.Wish(), now)
+        judgement = self._agent.judge(entry)
         if judgement.answer is not Answer.FRESH:
             return None
         fields = result(entry, Way(), judgement, self._agent.path_for(entry, uid), fd=True)
@@ -117,7 +115,7 @@ class Hits:
         if entry is None:
             return None
         now = self._wall()
-        judgement = freshness.judge(stored_of(entry), self._agent.policy, freshness.Wish(), now)
+        judgement = self._agent.judge(entry)
         fields = {"cached": True, "complete": True, "loading": None, **described(entry, judgement)}
         return _keep(self._stats_answers, url, _Answer(entry, now, now + TRUE_FOR_S, msgpack.packb(fields)))
 

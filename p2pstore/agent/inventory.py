@@ -9,14 +9,11 @@ from dataclasses import asdict
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
-from p2pstore.trust.ownership import may_remove, may_see
-
 from p2pstore.agent.handout import described
-from p2pstore.agent.loader import stored_of
 from p2pstore.agent.session import Push, Reply, Session
-from p2pstore.cache import freshness
 from p2pstore.cache.keys import put_key
 from p2pstore.errors import AccessDenied, BadRequest, NotFound
+from p2pstore.trust.ownership import may_remove, may_see
 from p2pstore.types import Caller, Entry, Key, Version
 
 if TYPE_CHECKING:
@@ -57,7 +54,7 @@ class Inventory:
         )
         if entry is None:
             return Reply({"url": url, "key": keys[0], "cached": False, "complete": False, "loading": loading})
-        judgement = freshness.judge(stored_of(entry), agent.policy, freshness.Wish(), agent.wall())
+        judgement = agent.judge(entry)
         versions = await agent.store.versions(entry.key)
         told = described(entry, judgement)
         return Reply({"cached": True, "complete": True, "loading": loading, "versions": versions, **told})

@@ -14,11 +14,6 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
-from p2pstore.cache.digests import Announced, announced
-from p2pstore.sources.origin import OriginClient
-from p2pstore.storage.partial import Partial
-from p2pstore.storage.store import SMALL_BYTES, PartialInfo, Store
-
 from p2pstore.agent import verify
 from p2pstore.agent.asks import Asks
 from p2pstore.agent.downloader import Downloader, retry_rules
@@ -26,6 +21,7 @@ from p2pstore.agent.events import Bus
 from p2pstore.agent.loads import Load, Outcome
 from p2pstore.agent.stats import Stats
 from p2pstore.cache import freshness
+from p2pstore.cache.digests import Announced, announced
 from p2pstore.cache.keys import key_of, scope_of, version_of
 from p2pstore.config import Config
 from p2pstore.errors import (
@@ -37,10 +33,13 @@ from p2pstore.errors import (
     P2PStoreError,
 )
 from p2pstore.sources.base import Answer, Ask
+from p2pstore.sources.origin import OriginClient
+from p2pstore.storage.partial import Partial
+from p2pstore.storage.store import SMALL_BYTES, PartialInfo, Store
 from p2pstore.swarm.pieces import missing_runs, piece_bytes, piece_count
 from p2pstore.swarm.retry import Backoff, RetryRules
 from p2pstore.swarm.tree import leaves, root_of, top_of
-from p2pstore.types import PUBLIC, ByteRange, Draft, Entry
+from p2pstore.types import PUBLIC, ByteRange, Digest, Draft, Entry
 
 FIRST_BYTES: Final = SMALL_BYTES
 """The first request asks for this much: small files are there at once, and of large ones little is wasted."""
@@ -315,7 +314,7 @@ def stored_of(entry: Entry) -> freshness.Stored:
     return freshness.Stored(200, entry.headers, entry.request_at, entry.response_at)
 
 
-def _callers(load: Load) -> list[tuple[verify.Digest, ...]]:
+def _callers(load: Load) -> list[tuple[Digest, ...]]:
     return [waiter.request.digests for waiter in load.waiters]
 
 

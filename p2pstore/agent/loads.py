@@ -14,11 +14,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from p2pstore.storage.partial import Partial
-
 from p2pstore.agent.asks import Request
 from p2pstore.agent.progress import Progress
 from p2pstore.errors import InternalError, Overloaded, P2PStoreError
+from p2pstore.storage.partial import Partial
 from p2pstore.swarm.download import Download
 from p2pstore.swarm.limits import TokenBucket
 from p2pstore.types import ByteRange, Entry, Key

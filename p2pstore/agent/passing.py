@@ -7,6 +7,7 @@ the origin; what the origin announced is checked at the end, and the result says
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import hashlib
 import os
 from collections.abc import Callable
@@ -14,15 +15,15 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from blake3 import blake3
-from p2pstore.cache.digests import Announced, announced
-from p2pstore.sources.origin import OriginClient
 
 from p2pstore.agent import verify
 from p2pstore.agent.asks import Request
 from p2pstore.agent.session import Push, Reply
+from p2pstore.cache.digests import Announced, announced
 from p2pstore.cache.keys import version_of
 from p2pstore.errors import Cancelled, P2PStoreError
 from p2pstore.sources.base import Answer
+from p2pstore.sources.origin import OriginClient
 from p2pstore.types import PUBLIC, Root
 
 if TYPE_CHECKING:
@@ -107,8 +108,6 @@ def _hashes(told: list[Announced]) -> dict[str, Any]:
 
 
 def _pipe() -> tuple[int, int]:
-    import fcntl
-
     reading, writing = os.pipe2(os.O_CLOEXEC)
     os.set_blocking(writing, False)
     try:
@@ -131,9 +130,9 @@ async def _write_all(fd: int, chunk: bytes, url: str) -> None:
 
 async def _writable(fd: int) -> None:
     loop = asyncio.get_running_loop()
-    ready: asyncio.Future[None] = loop.create_future()
-    loop.add_writer(fd, lambda: ready.done() or ready.set_result(None))
+    ready = asyncio.Event()
+    loop.add_writer(fd, ready.set)
     try:
-        await ready
+        await ready.wait()
     finally:
         loop.remove_writer(fd)

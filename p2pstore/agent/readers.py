@@ -10,14 +10,13 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from p2pstore.cache.freshness import Answer, Judgement
-from p2pstore.storage.partial import Partial
-
 from p2pstore.agent.asks import Request
 from p2pstore.agent.handout import Way, result
 from p2pstore.agent.loads import Load, Waiter
 from p2pstore.agent.session import MAX_READERS_PER_SESSION, Push, Reply, Session
+from p2pstore.cache.freshness import Answer, Judgement
 from p2pstore.errors import BadRequest, DeadlineExceeded, OriginChanged, Overloaded
+from p2pstore.storage.partial import Partial
 from p2pstore.types import ByteRange, Entry, Root
 
 if TYPE_CHECKING:
@@ -152,6 +151,7 @@ async def _either(load: Load) -> None:
     """Until the bytes have a place, or the load ended."""
     begun = asyncio.ensure_future(load.begun.wait())
     try:
-        await asyncio.wait([begun, load.future], return_when=asyncio.FIRST_COMPLETED)
+        waited: list[asyncio.Future[Any]] = [begun, load.future]
+        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
     finally:
         begun.cancel()

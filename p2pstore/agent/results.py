@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from p2pstore.agent.asks import Request
 from p2pstore.agent.handout import Way
 from p2pstore.agent.session import Push, Reply, Session
-from p2pstore.cache import freshness
 from p2pstore.cache.keys import check_put_name, put_key, version_of
 from p2pstore.errors import BadRequest, NotCached
 from p2pstore.types import PUBLIC, Draft
@@ -81,7 +80,7 @@ class Results:
         finally:
             _close(fd)
         await agent.must_agree(request, entry)
-        judgement = freshness.judge(agent.stored(entry), agent.policy, request.wish, agent.wall())
+        judgement = agent.judge(entry, request.wish)
         way = Way(False, "the file's own inode, time and length", copied, warnings=request.warnings)
         return agent.hand(request, entry, way, judgement, started)
 

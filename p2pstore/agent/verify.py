@@ -6,8 +6,8 @@ import hashlib
 from collections.abc import Callable, Collection, Iterable, Mapping
 
 from blake3 import blake3
-from p2pstore.cache.digests import Announced
 
+from p2pstore.cache.digests import Announced
 from p2pstore.errors import DigestMismatch
 from p2pstore.types import Digest
 
