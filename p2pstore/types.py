@@ -18,7 +18,7 @@ Version = NewType("Version", str)
 PUBLIC: Final = "public"
 """The scope of entries that anybody on the node may have."""
 
-DIGEST_HEX_CHARS: Final = {"md5": 32, "sha1": 40, "sha256": 64, "sha512": 128, "blake3": 64, "crc32c": 8, "crc64nvme": 16}
+DIGEST_HEX_CHARS: Final = {"md5": 32, "sha1": 40, "sha256": 64, "sha512": 128, "blake3": 64}
 """Known digest algorithms and the length of their hexadecimal form."""
 CALLER_ALGORITHMS: Final = ("sha256", "sha512", "blake3", "md5")
 """What a caller may name; md5 is accepted with a warning because it is not collision-proof."""
