@@ -1,20 +1,20 @@
 """One tree of errors; the type says who is to blame, the code is what scripts see.
 
-    P2PStoreError
-    ├── CallerError          the request is wrong: do not repeat it as it is
-    │   ├── BadUrl  BadDigest  BadRequest  BadConfig  NameTaken  Cancelled
-    │   ├── NotFound         NotCached
-    │   └── AccessDenied     GateRefused
-    ├── IntegrityError       bytes are not what they should be: nothing was published
-    │   └── DigestMismatch
-    ├── OriginError          the origin, or the way to it
-    │   └── OriginUnreachable  OriginTimeout  OriginChanged  OriginBroken  OriginRefused  OriginBusy
-    ├── DeadlineExceeded     the caller's own time ran out; the load goes on for others
-    ├── NodeError            this machine
-    │   └── NoSpace  CacheUnusable  CacheLocked  Overloaded
-    ├── ProtocolError        LocalProtocolError (our misuse)  RemoteProtocolError (the other side's)
-    ├── AgentUnreachable
-    └── InternalError        a defect of p2pstore
+P2PStoreError
+├── CallerError          the request is wrong: do not repeat it as it is
+│   ├── BadUrl  BadDigest  BadRequest  BadConfig  NameTaken  Cancelled
+│   ├── NotFound         NotCached
+│   └── AccessDenied     GateRefused
+├── IntegrityError       bytes are not what they should be: nothing was published
+│   └── DigestMismatch
+├── OriginError          the origin, or the way to it
+│   └── OriginUnreachable  OriginTimeout  OriginChanged  OriginBroken  OriginRefused  OriginBusy
+├── DeadlineExceeded     the caller's own time ran out; the load goes on for others
+├── NodeError            this machine
+│   └── NoSpace  CacheUnusable  CacheLocked  Overloaded
+├── ProtocolError        LocalProtocolError (our misuse)  RemoteProtocolError (the other side's)
+├── AgentUnreachable
+└── InternalError        a defect of p2pstore
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class P2PStoreError(Exception):
     exit_code: ClassVar[int] = 1
     retryable: ClassVar[bool] = False
 
-    def __init__(self, message: str, *, hint: str = "", **details: Any) -> None:
+    def __init__(self, message: str, /, *, hint: str = "", **details: Any) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
@@ -275,5 +275,5 @@ def from_wire(fields: Mapping[str, Any]) -> P2PStoreError:
     cls = BY_CODE.get(str(fields.get("code")), P2PStoreError)
     details = fields.get("details")
     plain = {str(name): value for name, value in details.items()} if isinstance(details, Mapping) else {}
-    plain.pop("message", None), plain.pop("hint", None)
+    plain.pop("hint", None)  # it has a place of its own
     return cls(str(fields.get("message", "")), hint=str(fields.get("hint", "")), **plain)
