@@ -51,16 +51,22 @@ class Digest:
     def __post_init__(self) -> None:
         chars = DIGEST_HEX_CHARS.get(self.algorithm)
         if chars is None:
-            raise BadDigest(f"unknown digest algorithm {self.algorithm!r}; use {', '.join(CALLER_ALGORITHMS)}")
+            raise BadDigest(
+                f"unknown digest algorithm {self.algorithm!r}; use {', '.join(CALLER_ALGORITHMS)}"
+            )
         if len(self.hex) != chars or not _HEX.match(self.hex):
-            raise BadDigest(f"a {self.algorithm} digest has {chars} hexadecimal characters, not {self.hex[:140]!r}")
+            raise BadDigest(
+                f"a {self.algorithm} digest has {chars} hexadecimal characters, not {self.hex[:140]!r}"
+            )
 
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read `sha256:HEX` (also `sha-256=HEX`); raises BadDigest."""
         algorithm, mark, hexadecimal = text.strip().partition(":" if ":" in text else "=")
         if not mark:
-            raise BadDigest(f"write a digest as ALGORITHM:HEX, for example sha256:9f2c..., not {text[:140]!r}")
+            raise BadDigest(
+                f"write a digest as ALGORITHM:HEX, for example sha256:9f2c..., not {text[:140]!r}"
+            )
         algorithm = algorithm.strip().lower()
         return cls(_SPELLINGS.get(algorithm, algorithm), hexadecimal.strip().lower())
 

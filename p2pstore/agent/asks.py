@@ -20,6 +20,9 @@ from p2pstore.types import CALLER_ALGORITHMS, PUBLIC, ByteRange, Caller, Digest,
 
 MAX_KNOWN_URLS: Final = 16384
 """Canonical forms kept, so that a URL asked for again is not parsed again."""
+MAX_KNOWN_CHARS: Final = 512
+"""Longer URLs are parsed each time."""
+_TELLING: Final = frozenset("?@#")
 MAX_DIGESTS: Final = 8
 """Digests that one caller may give for one file."""
 WEAK_DIGEST: Final = "md5 does not protect against a forged file; give sha256 where you can"
@@ -71,9 +74,12 @@ class Asks:
             return canonical(url, ignore_query)
         found = self._known.get(url)
         if found is None:
-            found = self._known[url] = canonical(url)
-            if len(self._known) > MAX_KNOWN_URLS:
-                self._known.popitem(last=False)
+            found = canonical(url)
+            # Secrets stand in user information and queries: such URLs are parsed each time and not remembered.
+            if len(url) <= MAX_KNOWN_CHARS and not _TELLING.intersection(url):
+                self._known[url] = found
+                if len(self._known) > MAX_KNOWN_URLS:
+                    self._known.popitem(last=False)
         return found
 
     def read(self, args: Mapping[str, Any], caller: Caller) -> Request:

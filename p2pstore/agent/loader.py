@@ -124,7 +124,13 @@ class Loader:
                 if part is not None:
                     return await self._finish(load, part)
                 if known is not None:
-                    return await self._refreshed(known, answer)
+                    outcome = await self._refreshed(known, answer)
+                    if outcome is not None:
+                        return outcome
+                    load.fallback = None
+                    raise OriginChanged(
+                        f"{known.url}: the copy here can't be refreshed", hint="loading it anew"
+                    )
                 raise OriginBroken(
                     f"{load.request.url.text}: 304 to a request without conditions", hint="ask its operator"
                 )
@@ -167,8 +173,7 @@ class Loader:
             None if part.draft.scope == load.request.scope else load.request.caller.uid,
             "",
         )
-        host = urlsplit(load.request.url.fetch).hostname or ""
-        found.announced.extend(announced(part.draft.headers, host, whole=False))
+        found.announced.extend(announced(part.draft.headers, load.request.url.host, whole=False))
         partial = await self.store.begin(part.draft, part.length, part.piece_bytes)
         load.begin(partial, part.length)
         self.stats.resumed_bytes += partial.have_bytes
@@ -202,10 +207,10 @@ class Loader:
 
     def _judge(self, load: Load, answer: Answer) -> Found:
         request = load.request
-        keep, why = freshness.storable(answer.status, answer.headers, shared=request.scope == PUBLIC)
         private = None if request.private else freshness.response_is_private(answer.headers)
-        only_uid = request.caller.uid if private is not None or not keep else None
         scope = scope_of(request.caller.uid) if private is not None else request.scope
+        keep, why = freshness.storable(answer.status, answer.headers, shared=scope == PUBLIC)
+        only_uid = request.caller.uid if private is not None or not keep else None
         key = key_of(request.url.text, scope)
         modified = next((value for name, value in answer.headers if name == "last-modified"), None)
         draft = Draft(
@@ -220,9 +225,7 @@ class Loader:
             owner_uid=-1 if scope == PUBLIC else request.caller.uid,
             validator=(answer.validator or "") if keep else "",
         )
-        host = urlsplit(answer.url).hostname or ""
-        whole = answer.span is None
-        return Found(draft, announced(answer.headers, host, whole=whole), keep, only_uid, private or why)
+        return Found(draft, _announced(answer), keep, only_uid, private or why)
 
     async def _take_small(self, load: Load, answer: Answer, found: Found, total: int) -> Outcome:
         body = await answer.read(total)
@@ -239,6 +242,8 @@ class Loader:
 
     async def _take_large(self, load: Load, answer: Answer, found: Found) -> Outcome:
         total, draft = answer.total, found.draft
+        if answer.span is not None and any(name.startswith("x-amz-checksum-") for name, _ in answer.headers):
+            found.announced.extend(await self._checksums(load, answer))
         partial = await self.store.begin(draft, total, piece_bytes(total))
         cached = partial.have_bytes
         self.stats.resumed_bytes += cached
@@ -262,6 +267,15 @@ class Loader:
         finally:
             if not done:
                 await (partial.close() if draft.validator else partial.discard())
+
+    async def _checksums(self, load: Load, answer: Answer) -> list[Announced]:
+        """Checksums beside a part may be the part's own; the head of a whole answer tells those of the file."""
+        again = await self.origin.first(self.asks.origin_ask(load.request, {}, None))
+        try:
+            same = (again.total, again.validator) == (answer.total, answer.validator)
+            return _announced(again) if same else []
+        finally:
+            await again.aclose()
 
     async def _whole(self, load: Load, answer: Answer, partial: Partial) -> None:
         if answer.span is None:
@@ -312,6 +326,12 @@ class Loader:
 def stored_of(entry: Entry) -> freshness.Stored:
     """The stored response of an entry, for the rules of freshness."""
     return freshness.Stored(200, entry.headers, entry.request_at, entry.response_at)
+
+
+def _announced(answer: Answer) -> list[Announced]:
+    # A part that is all of it carries digests of all of it.
+    whole = answer.span is None or len(answer.span) == answer.total
+    return announced(answer.headers, urlsplit(answer.url).hostname or "", whole=whole)
 
 
 def _callers(load: Load) -> list[tuple[Digest, ...]]:
