@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -70,6 +70,7 @@ class Load:
     core: Download | None = None
     begun: asyncio.Event = field(default_factory=asyncio.Event)
     reads: dict[int, tuple[ByteRange, asyncio.Future[None]]] = field(default_factory=dict)
+    next_read: int = 0
     task: asyncio.Task[None] | None = None
 
     def begin(self, partial: Partial, total: int | None) -> None:
@@ -97,7 +98,7 @@ class Load:
         """Whether these bytes are on disk; bytes past a known end count as there."""
         return self.partial is not None and self.partial.has(rng)
 
-    async def until_there(self, reader: int, rng: ByteRange) -> None:
+    async def until_there(self, rng: ByteRange) -> None:
         """Wait until these bytes are on disk, or the load ended or began anew; they are fetched first."""
         if self.future.done() or self.has(rng):
             return
@@ -105,16 +106,18 @@ class Load:
             raise Overloaded(
                 f"{MAX_READS_WAITING} reads wait for {self.request.url.text}", hint="read less at once"
             )
+        # Every read for itself: one reader may have several under way.
+        read, self.next_read = self.next_read, self.next_read + 1
         if self.core is not None:
-            self.core.wait_for(reader, rng)
+            self.core.wait_for(read, rng)
         woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.reads[reader] = (rng, woken)
+        self.reads[read] = (rng, woken)
         try:
             await woken
         finally:
-            self.reads.pop(reader, None)
+            self.reads.pop(read, None)
             if self.core is not None:
-                self.core.forget(reader)
+                self.core.forget(read)
 
     def limit_rate(self, now: float) -> None:
         """Run at the rate of the fastest waiter; no limit (0) is the fastest."""
@@ -149,9 +152,13 @@ class Loads:
         self._max_waiting = max_waiting
         self._waiting = 0
         self._running: dict[LoadKey, Load] = {}
+        self._stopping: dict[LoadKey, set[asyncio.Task[None]]] = {}
 
     def __len__(self) -> int:
         return len(self._running)
+
+    def __iter__(self) -> Iterator[Load]:
+        return iter(list(self._running.values()))
 
     def find(self, key: LoadKey) -> Load | None:
         """The load of this key that runs now."""
@@ -174,7 +181,8 @@ class Loads:
             future.add_done_callback(_seen)
             load = Load(key, request, future, TokenBucket(0, BURST_BYTES, now), fallback)
             self._running[key] = load
-            load.task = asyncio.create_task(self._drive(load), name=f"load {request.url.text}")
+            before = tuple(self._stopping.get(key, ()))
+            load.task = asyncio.create_task(self._drive(load, before), name=f"load {request.url.text}")
         waiter = Waiter(request)
         load.waiters.add(waiter)
         self._waiting += 1
@@ -194,19 +202,35 @@ class Loads:
             load.drop()
         elif load.task is not None:
             self._forget(load)
-            load.task.cancel()
+            self._stop(load.key, load.task)
 
     async def aclose(self) -> None:
         """Stop all loads; what they have brought stays on disk."""
         tasks = [load.task for load in self._running.values() if load.task is not None]
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        stopping = [task for tasks in self._stopping.values() for task in tasks]
+        await asyncio.gather(*tasks, *stopping, return_exceptions=True)
 
-    async def _drive(self, load: Load) -> None:
+    def _stop(self, key: LoadKey, task: asyncio.Task[None]) -> None:
+        task.cancel()
+        tasks = self._stopping.setdefault(key, set())
+        tasks.add(task)
+
+        def ended(_: asyncio.Task[None]) -> None:
+            tasks.discard(task)
+            if not tasks and self._stopping.get(key) is tasks:
+                del self._stopping[key]
+
+        task.add_done_callback(ended)
+
+    async def _drive(self, load: Load, before: Collection[asyncio.Task[None]]) -> None:
         outcome: Outcome | None = None
         error: P2PStoreError | None = None
         try:
+            if before:
+                # The unfinished file is still in the hands of a load of this key that was stopped.
+                await asyncio.wait(before)
             async with self._turns:
                 outcome = await self._run(load)
         except P2PStoreError as failure:

@@ -91,7 +91,7 @@ class Readers:
                 while not load.future.done() and load.partial is reader.partial:
                     if load.has(ByteRange(start, max(stop, start + 1))):
                         return Reply({"size": load.progress.total, "complete": False})
-                    await load.until_there(reader.number, ByteRange(start, max(stop, start + 1)))
+                    await load.until_there(ByteRange(start, max(stop, start + 1)))
         except TimeoutError:
             raise DeadlineExceeded(
                 f"{load.request.url.text}: bytes {start} to {stop} not there after {deadline_s:g} s ({load.state})",
