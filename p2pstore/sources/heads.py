@@ -18,8 +18,8 @@ MAX_LINE_BYTES: Final = 8 << 10
 MAX_HEAD_BYTES: Final = 64 << 10
 MAX_FIELDS: Final = 128
 BODILESS: Final = frozenset({204, 304})
-_CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})\Z", re.IGNORECASE)
-_LENGTH: Final = re.compile(r"\d{1,18}\Z")
+_CONTENT_RANGE: Final = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})\Z", re.IGNORECASE)
+_LENGTH: Final = re.compile(r"[0-9]{1,18}\Z")
 
 
 class Framing(Enum):
@@ -101,7 +101,7 @@ class _Fields:
         self.complete = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
+        self.headers.append((name.decode("latin-1").lower(), value.decode("latin-1").strip(" \t")))
 
     def on_headers_complete(self) -> None:
         self.complete = True

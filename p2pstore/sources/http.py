@@ -10,6 +10,8 @@ import ssl
 from typing import Final
 
 import aiohttp
+from aiohttp.connector import Connection
+from aiohttp.tracing import Trace
 from yarl import URL
 
 from p2pstore.config import OriginConfig
@@ -24,6 +26,26 @@ from p2pstore.sources.targets import Target
 READ_BYTES: Final = 256 << 10
 """What aiohttp may hold for a body whose reader is behind; it stops reading at twice as much."""
 IDLE_S: Final = 15.0
+
+
+class _Connector(aiohttp.TCPConnector):
+    """A connector that does not reuse a connection on which something came unasked.
+
+    aiohttp would take that for the answer to the next request, so one answer could be made to stand for another.
+    """
+
+    async def connect(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[Trace],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 (its signature)
+    ) -> Connection:
+        """A kept or a new connection, with nothing on it."""
+        while True:
+            connection = await super().connect(req, traces, timeout)
+            if connection.protocol is None or not connection.protocol.should_close:
+                return connection
+            connection.close()
 
 
 class HttpWay:
@@ -101,7 +123,7 @@ class HttpWay:
         return session
 
     def _new_session(self) -> aiohttp.ClientSession:
-        connector = aiohttp.TCPConnector(
+        connector = _Connector(
             limit=0,  # the slots bound it
             ssl=self._context,
             resolver=aiohttp.ThreadedResolver(),
@@ -126,5 +148,7 @@ def _head(response: aiohttp.ClientResponse) -> Head:
     raw = response.raw_headers
     if sum(len(name) + len(value) + 4 for name, value in raw) > MAX_HEAD_BYTES:
         raise OriginBroken(f"the answer's head is longer than {MAX_HEAD_BYTES} bytes")
-    headers = tuple((name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in raw)
+    headers = tuple(
+        (name.decode("latin-1").lower(), value.decode("latin-1").strip(" \t")) for name, value in raw
+    )
     return Head(response.status, headers)

@@ -121,7 +121,7 @@ class Lane(asyncio.BufferedProtocol):
         self._deadline = self._loop.time() + self._header_timeout_s
         self.asked += 1
         self._waiter = self._loop.create_future()
-        if self._transport is None or self._transport.is_closing():
+        if self._transport is None or self._transport.is_closing() or self._extra():
             self._fail(StaleLane() if self.asked > 1 else OriginBroken("the connection was closed at once"))
         else:
             self._transport.write(request)
@@ -195,6 +195,7 @@ class Lane(asyncio.BufferedProtocol):
         elif self._state is State.HEAD:
             self._fail(OriginBroken(f"the connection was closed before the answer's head was complete{why}"))
         elif self._state is State.HELD and not self.held_whole:
+            self._wake()  # the head is an answer all the same; whoever wants the body gets the error
             self._fail(OriginBroken(self._short(self._filled - self._start) + why))
         elif self._state is State.POUR:
             self._fail(OriginBroken(self._short(self._filling.poured if self._filling else 0) + why))
@@ -292,7 +293,7 @@ class Lane(asyncio.BufferedProtocol):
         self._wake()
 
     def _extra(self) -> bool:
-        """Whether bytes follow the body; what comes later closes the idle connection."""
+        """Whether there are bytes that nobody asked for; those that come later close the idle connection."""
         try:
             return bool(self._sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
         except OSError:  # nothing there, or closed: both are fine

@@ -55,11 +55,17 @@ class _Reply:
 
 
 class OriginClient:
-    """All connections to all origins; made once, in a running loop, and closed at the end."""
+    """All connections to all origins; made once, in a running loop, and closed at the end.
 
-    def __init__(self, config: OriginConfig, *, wall: Callable[[], float] = time.time) -> None:
+    `lanes=False` sends everything through aiohttp: slower, and nothing else may differ.
+    """
+
+    def __init__(
+        self, config: OriginConfig, *, wall: Callable[[], float] = time.time, lanes: bool = True
+    ) -> None:
         self._config = config
         self._wall = wall
+        self._use_lanes = lanes
         dialer = Dialer(GateRules(config.allow, config.deny))
         slots = Slots(config.connections)
         self._lanes = LanePool(config, dialer, slots)
@@ -96,7 +102,7 @@ class OriginClient:
         def other() -> Ranges:
             return HttpRanges(self._http, target, route, fields, first, total, pace, self._wall)
 
-        if target.origin[0] != "http" or self._is_odd(target.origin):
+        if not self._fits_lane(target.origin):
             return other()
         request = wire(target, fields)
         return LaneRanges(self._lanes, target.url, route, request, first, total, pace, other, self._wall)
@@ -141,7 +147,7 @@ class OriginClient:
             fields.append(("Range", f"bytes={start}-{wanted.stop - 1}"))
             if ask.if_range:
                 fields.append(("If-Range", ask.if_range))
-        if target.origin[0] == "http" and not (self._odd and self._is_odd(target.origin)):
+        if self._fits_lane(target.origin):
             try:
                 lane, head = await self._lanes.ask(route, wire(target, fields) + b"\r\n", _hold)
                 return head, LaneBody(self._lanes, lane, target.url, start if head.status == 206 else 0)
@@ -187,14 +193,16 @@ class OriginClient:
             body=reply.body,
         )
 
-    def _is_odd(self, origin: Origin) -> bool:
+    def _fits_lane(self, origin: Origin) -> bool:
+        if origin[0] != "http" or not self._use_lanes:
+            return False
         until = self._odd.get(origin)
         if until is None:
-            return False
-        if until > time.monotonic():
             return True
+        if until > time.monotonic():
+            return False
         del self._odd[origin]
-        return False
+        return True
 
     def _note_odd(self, origin: Origin) -> None:
         self._odd[origin] = time.monotonic() + ODD_S
