@@ -168,17 +168,17 @@ def socket_finding(door: Door, status: Mapping[str, Any] | P2PStoreError | None)
 
 def cache_directory(directory: str, config: Config, *, agent: bool) -> Iterator[Finding]:
     """File system, room, rights and lock of the cache directory."""
-    from p2pstore.daemon.places import NETWORK_FILE_SYSTEMS, file_system
+    from p2pstore.daemon.places import file_system
 
     there = _nearest(directory)
-    kind = file_system(directory) or "unknown file system"
-    if kind in NETWORK_FILE_SYSTEMS and not config.cache.allow_network_fs:
+    kind, remote = file_system(directory)
+    if remote and not config.cache.allow_network_fs:
         yield Finding(BAD, "cache", f"{directory} is on {kind}", "give a local directory: --cache-dir DIR")
     elif not agent and not os.access(there, os.W_OK | os.X_OK):
         yield Finding(BAD, "cache", f"{there} is not yours to write", "give another: --cache-dir DIR")
     else:
         missing = "" if there == directory else ", not made yet"
-        yield Finding(OK, "cache", f"{directory} ({kind}{missing})")
+        yield Finding(OK, "cache", f"{directory} ({kind or 'unknown file system'}{missing})")
     yield room(there)
     holder = "" if agent else lock_holder(directory)
     if holder:

@@ -104,15 +104,15 @@ def start(door: Door, given: Globals, *, quiet: bool = False) -> None:
     log = _log_file()
     argv = [sys.executable, "-m", "p2pstore", "agent", "--socket", door.socket, "--idle-exit", IDLE_EXIT]
     argv += ["--config", os.path.abspath(given.config)] if given.config else []
-    began = time.monotonic()
+    began, told_before = time.monotonic(), log.stat().st_size if log.exists() else 0
     child = _spawn(argv, log)
     while not answers(door.socket):
         code = child.poll()
         if code is not None and code != CacheLocked.exit_code:
-            raise _failed(f"the agent started for this command ended with code {code}", log)
+            raise _failed(f"the agent started for this command ended with code {code}", log, told_before)
         if time.monotonic() - began > START_TIMEOUT_S:
             why = "another agent owns the cache" if code is not None else "the agent started for this command"
-            raise _failed(f"{why} and does not answer on {door.socket} within {START_TIMEOUT_S:.0f} s", log)
+            raise _failed(f"{why} and does not answer on {door.socket} within {START_TIMEOUT_S:.0f} s", log, told_before)
         time.sleep(POLL_S)
     # The agent lives on without us; the interpreter must not warn about a child that nobody waited for.
     child.returncode = 0 if child.returncode is None else child.returncode
@@ -158,11 +158,15 @@ def _log_file() -> Path:
     return directory / "embedded.log"
 
 
-def _failed(what: str, log: Path) -> AgentUnreachable:
-    last = ""
+def _failed(what: str, log: Path, told_before: int) -> AgentUnreachable:
+    """The error with the last words of the agent: its own one-line message, else whatever came last."""
     try:
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-        last = next((": " + line for line in reversed(lines) if line.startswith("p2pstore:")), "")
+        with open(log, "rb") as stream:
+            stream.seek(told_before if told_before < os.fstat(stream.fileno()).st_size else 0)
+            lines = stream.read(MAX_LOG_BYTES).decode(errors="replace").split("\n")
     except OSError:
-        pass
-    return AgentUnreachable(what + last, hint=f"see {log}, or run p2pstore agent")
+        lines = []
+    told = [line for line in reversed(lines) if line.strip()]
+    last = next((line for line in told if line.startswith("p2pstore:")), told[0] if told else "")
+    said = f": {last.removeprefix('p2pstore: ')}" if last else ""
+    return AgentUnreachable(what + said, hint=f"see {log}, or run p2pstore agent")

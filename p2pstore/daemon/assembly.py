@@ -53,21 +53,21 @@ async def run_agent(config: Config, *, ready: Callable[[Running], None] | None =
     config = filled(config)
     notifier = Notifier(os.environ.pop("NOTIFY_SOCKET", ""))
     async with AsyncExitStack() as parts:
-        agent, server, store = await _assemble(config, parts)
+        agent, server, store, socket = await _assemble(config, parts)
         lifetime = _Lifetime(config, notifier, agent, server, store)
         lifetime.watch_signals()
         quota = (await store.usage()).quota_bytes
         process.settle_memory()
         log.info(
             "ready socket=%s cache=%s quota_bytes=%s pid=%s",
-            config.socket,
+            socket,
             config.cache.dir,
             quota,
             os.getpid(),
         )
         notifier.ready(await lifetime.describe())
         if ready is not None:
-            ready(Running(config.socket, config.cache.dir, quota))
+            ready(Running(socket, config.cache.dir, quota))
         why = await lifetime.run()
         log.info("stopping why=%s", why)
         notifier.stopping()
@@ -80,8 +80,8 @@ async def run_agent(config: Config, *, ready: Callable[[Running], None] | None =
             os._exit(1)
 
 
-async def _assemble(config: Config, parts: AsyncExitStack) -> tuple[Agent, JobServer, Store]:
-    """Make the parts from the ground up; `parts` closes them in reverse order."""
+async def _assemble(config: Config, parts: AsyncExitStack) -> tuple[Agent, JobServer, Store, str]:
+    """Make the parts from the ground up, and say where the socket is; `parts` closes them in reverse order."""
     listener = inherited(os.environ)
     if listener is not None:
         parts.callback(listener.close)
@@ -100,7 +100,7 @@ async def _assemble(config: Config, parts: AsyncExitStack) -> tuple[Agent, JobSe
     server = JobServer(agent, config.jobs, listener)
     parts.push_async_callback(server.aclose)
     await server.start()
-    return agent, server, store
+    return agent, server, store, listener.path
 
 
 class _Lifetime:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -102,7 +103,7 @@ def client(monkeypatch: pytest.MonkeyPatch) -> ScriptedClient:
     """The client that every command of this test gets."""
     one = ScriptedClient()
     for name in main.COMMANDS:
-        module = main.importlib.import_module(main.COMMANDS[name])
+        module = importlib.import_module(main.COMMANDS[name])
         if hasattr(module, "connect"):
             monkeypatch.setattr(module, "connect", lambda given, quiet=False: one)
     return one

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import resource
 import socket
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,7 @@ def test_a_cache_on_this_disk(tmp_path: Path) -> None:
 def test_a_cache_on_a_network_file_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from p2pstore.daemon import places
 
-    monkeypatch.setattr(places, "file_system", lambda path: "nfs4")
+    monkeypatch.setattr(places, "file_system", lambda path: ("nfs4", True))
     first, *_ = doctor.cache_directory(str(tmp_path), Config(), agent=False)
     assert (first.level, first.seen) == (BAD, f"{tmp_path} is on nfs4")
     allowed = Config(cache=CacheConfig(allow_network_fs=True))
@@ -132,11 +133,9 @@ def test_the_kernel_is_asked_for_its_clock() -> None:
     assert doctor.adjtimex() in range(-1, doctor.TIME_ERROR + 1)
 
 
-@pytest.mark.parametrize(
-    ("hard", "level"), [(1024, WARN), (1 << 20, OK), (doctor.resource.RLIM_INFINITY, OK)]
-)
+@pytest.mark.parametrize(("hard", "level"), [(1024, WARN), (1 << 20, OK), (resource.RLIM_INFINITY, OK)])
 def test_descriptors(monkeypatch: pytest.MonkeyPatch, hard: int, level: str) -> None:
-    monkeypatch.setattr(doctor.resource, "getrlimit", lambda which: (256, hard))
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (256, hard))
     assert doctor.descriptors().level == level
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import pytest
@@ -94,5 +95,5 @@ def test_a_longer_wait_gets_one(capsys: pytest.CaptureFixture[str]) -> None:
 def test_bars_are_for_terminals(
     monkeypatch: pytest.MonkeyPatch, kind: str, terminal: bool, quiet: bool, cls: type[Silent]
 ) -> None:
-    monkeypatch.setattr(progress.sys.stderr, "isatty", lambda: terminal, raising=False)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
     assert type(shower(kind, quiet=quiet)) is cls

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import pytest
@@ -134,7 +135,7 @@ def test_json_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_no_colour_without_a_terminal_or_when_it_is_not_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
     assert report.paint("ok", "green") == "ok"
-    monkeypatch.setattr(report.sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     monkeypatch.delenv("NO_COLOR", raising=False)
     assert report.paint("ok", "green") != "ok"
     monkeypatch.setenv("NO_COLOR", "1")

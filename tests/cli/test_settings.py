@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from p2pstore.cli import settings
 from p2pstore.cli.settings import SETTINGS, Effective, Setting, load
 from p2pstore.config import GIB, MIB
 from p2pstore.errors import BadConfig
@@ -79,7 +79,7 @@ def test_the_variable_that_names_the_file(tmp_path: Path) -> None:
 
 
 def test_the_usual_file_is_read_when_it_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settings.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert load(environ={"XDG_CONFIG_HOME": str(tmp_path)}).file == ""
     (tmp_path / "p2pstore").mkdir()
     file = write(tmp_path / "p2pstore" / "config.toml", "[origin]\nstreams = 2")

@@ -12,6 +12,7 @@ import click
 import pytest
 
 from p2pstore.cli import wishes
+from p2pstore.cli.quantities import parse_size
 from p2pstore.cli.wishes import Wanted, Wish, by_digest, read_urls, read_wish, remote_name
 
 FLAGS: dict[str, Any] = {
@@ -72,12 +73,15 @@ def test_a_bearer_token_is_text() -> None:
 
 
 def test_a_missing_password_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[dict[str, Any]] = []
-    monkeypatch.setattr(
-        wishes.click, "prompt", lambda text, **more: asked.append({"text": text, **more}) or "typed"
-    )
+    asked: list[tuple[str, bool, bool]] = []
+
+    def prompt(text: str, *, hide_input: bool, err: bool) -> str:
+        asked.append((text, hide_input, err))
+        return "typed"
+
+    monkeypatch.setattr(click, "prompt", prompt)
     assert read_wish(FLAGS | {"user": "me"}).auth == ("me", "typed")
-    assert asked == [{"text": "Password for me", "hide_input": True, "err": True}]
+    assert asked == [("Password for me", True, True)]
 
 
 @pytest.mark.parametrize(
@@ -157,7 +161,7 @@ def test_urls_with_digests_of_their_own_go_alone() -> None:
 
 
 def test_quantities_say_how_to_write_them() -> None:
-    read = wishes.quantity(wishes.parse_size)
+    read = wishes.quantity(parse_size)
     context, option = click.Context(click.Command("x")), click.Option(["--limit-rate"])
     assert read(context, option, None) is None
     assert read(context, option, "1K") == 1024
