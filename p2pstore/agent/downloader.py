@@ -141,6 +141,7 @@ class _Parts:
 
     def _ended(self, span: Span) -> None:
         # Its last blocks are still being written: the span stays assigned until its pieces are there.
+        self._core.span_limit(span, span.count)
         self._ending.append(span)
         self._ending = [one for one in self._ending if not self._settled(one)]
 

@@ -21,6 +21,8 @@ KINDS: Final = (
     "quarantined",
 )
 """Every kind of event, in the order of an entry's life."""
+DEFAULT_KINDS: Final = tuple(kind for kind in KINDS if kind != "progress")
+"""What a subscription without a choice hears; progress is for those who ask."""
 MAX_SUBSCRIBERS: Final = 1024
 """Subscriptions at once; one more is refused."""
 
@@ -37,15 +39,19 @@ class Bus:
         self._next = 1
 
     def subscribe(self, kinds: Collection[str], caller: Caller, sink: Sink) -> Callable[[], None]:
-        """Tell `sink` of these kinds (all when empty); returns how to end it. Raises BadRequest, Overloaded."""
+        """Tell `sink` of these kinds (DEFAULT_KINDS when empty); returns how to end it. Raises BadRequest, Overloaded."""
         unknown = sorted(set(kinds) - set(KINDS))
         if unknown:
             raise BadRequest(f"no event kind {unknown[0]!r}; there are {', '.join(KINDS)}")
         if len(self._subscribers) >= MAX_SUBSCRIBERS:
             raise Overloaded(f"{MAX_SUBSCRIBERS} subscriptions are open", hint="close some")
         number, self._next = self._next, self._next + 1
-        self._subscribers[number] = (frozenset(kinds or KINDS), caller, sink)
+        self._subscribers[number] = (frozenset(kinds or DEFAULT_KINDS), caller, sink)
         return lambda: void(self._subscribers.pop(number, None))
+
+    def wanted(self, kind: str) -> bool:
+        """Whether anybody listens for this kind."""
+        return any(kind in kinds for kinds, _, _ in self._subscribers.values())
 
     def emit(self, kind: str, *, url: str, key: str, scope: str = PUBLIC, **more: Any) -> None:
         """Tell of one event; events of private entries go to their owner's uid, the agent's own and root only."""

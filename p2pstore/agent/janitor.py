@@ -19,7 +19,7 @@ ROUND_S: Final = 1.0
 
 
 class Janitor:
-    """Evicts in the background between the high and the low mark."""
+    """Evicts in the background between the high and the low mark, and tells subscribers how loads go."""
 
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
@@ -40,10 +40,21 @@ class Janitor:
     async def _rounds(self) -> None:
         while True:
             await asyncio.sleep(ROUND_S)
+            self._tell_progress()
             try:
                 await self._agent.store.evict()
             except P2PStoreError as error:
                 logger.warning("eviction failed error=%s", error)
+
+    def _tell_progress(self) -> None:
+        bus, now = self._agent.bus, self._agent.clock()
+        if not bus.wanted("progress"):
+            return
+        for load in self._agent.loads:
+            told = load.progress.event("origin", now) | {"state": load.state}
+            del told["event"]
+            request = load.request
+            bus.emit("progress", url=request.url.text, key=request.key, scope=request.scope, **told)
 
     def _told(self, kind: str, entry: Entry) -> None:
         stats = self._agent.stats

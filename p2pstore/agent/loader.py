@@ -12,7 +12,6 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import urlsplit
 
 from p2pstore.agent import verify
 from p2pstore.agent.asks import Asks
@@ -20,9 +19,9 @@ from p2pstore.agent.downloader import Downloader, retry_rules
 from p2pstore.agent.events import Bus
 from p2pstore.agent.loads import Load, Outcome
 from p2pstore.agent.stats import Stats
+from p2pstore.agent.verdict import Found, announced_of, appraise
 from p2pstore.cache import freshness
-from p2pstore.cache.digests import Announced, announced
-from p2pstore.cache.keys import key_of, scope_of, version_of
+from p2pstore.cache.digests import Announced
 from p2pstore.config import Config
 from p2pstore.errors import (
     DigestMismatch,
@@ -35,28 +34,18 @@ from p2pstore.errors import (
 from p2pstore.sources.base import Answer, Ask
 from p2pstore.sources.origin import OriginClient
 from p2pstore.storage.partial import Partial
-from p2pstore.storage.store import SMALL_BYTES, PartialInfo, Store
+from p2pstore.storage.resumable import PartialInfo
+from p2pstore.storage.smalls import SMALL_BYTES
+from p2pstore.storage.store import Store
 from p2pstore.swarm.pieces import missing_runs, piece_bytes, piece_count
 from p2pstore.swarm.retry import Backoff, RetryRules
 from p2pstore.swarm.tree import leaves, root_of, top_of
-from p2pstore.types import PUBLIC, ByteRange, Digest, Draft, Entry
+from p2pstore.types import PUBLIC, ByteRange, Digest, Entry
 
 FIRST_BYTES: Final = SMALL_BYTES
 """The first request asks for this much: small files are there at once, and of large ones little is wasted."""
 MAX_RESTARTS: Final = 8
 """Versions begun in one load before it is given up: a file that changes faster than it can be read."""
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What the head of an answer says about the bytes to come."""
-
-    draft: Draft
-    announced: list[Announced]
-    keep: bool
-    """False: the origin forbids storing it (no-store)."""
-    only_uid: int | None
-    why: str
 
 
 @dataclass(slots=True)
@@ -122,7 +111,7 @@ class Loader:
         try:
             if answer.status == 304:
                 if part is not None:
-                    return await self._finish(load, part)
+                    return await self._finish(load, part, answer)
                 if known is not None:
                     outcome = await self._refreshed(known, answer)
                     if outcome is not None:
@@ -135,7 +124,7 @@ class Loader:
                     f"{load.request.url.text}: 304 to a request without conditions", hint="ask its operator"
                 )
             if part is not None and answer.span is None and (answer.total or 0) > FIRST_BYTES:
-                await self.store.discard_partial(part)
+                await self.store.discard_partial(part.key)
                 raise OriginChanged(
                     f"{load.request.url.text} changed since its download began", hint="loading it anew"
                 )
@@ -146,45 +135,39 @@ class Loader:
     async def _part_of(self, load: Load) -> PartialInfo | None:
         for key in load.request.keys:
             part = await self.store.find_partial(key)
-            if part is not None and part.length is not None and part.draft.validator:
+            if part is not None:
                 return part
         return None
 
     def _ask(self, load: Load, part: PartialInfo | None, known: Entry | None) -> Ask:
-        if part is None or part.length is None:
+        if part is None:
             conditional = freshness.conditional(stored_of(known)) if known is not None else {}
             return self.asks.origin_ask(load.request, conditional, ByteRange(0, FIRST_BYTES))
-        validator = part.draft.validator
-        first = _first_missing(part, part.length, self.config.origin.request_bytes)
+        first = _first_missing(part, self.config.origin.request_bytes)
         if first is not None:
-            return self.asks.origin_ask(load.request, {}, first, validator)
+            return self.asks.origin_ask(load.request, {}, first, part.validator)
         # Everything came before the interruption: ask only whether it is still the same.
-        field_name = "If-None-Match" if validator.startswith('"') else "If-Modified-Since"
-        last = ByteRange(max(part.length - 1, 0), max(part.length, 1))
-        return self.asks.origin_ask(load.request, {field_name: validator}, last, validator)
+        condition = "If-None-Match" if part.validator.startswith('"') else "If-Modified-Since"
+        last = ByteRange(part.length - 1, part.length)
+        return self.asks.origin_ask(load.request, {condition: part.validator}, last, part.validator)
 
-    async def _finish(self, load: Load, part: PartialInfo) -> Outcome:
+    async def _finish(self, load: Load, part: PartialInfo, answer: Answer) -> Outcome:
         """All bytes were there and the origin says that they still are the file."""
-        keep, _ = freshness.storable(200, part.draft.headers, shared=part.draft.scope == PUBLIC)
-        found = Found(
-            part.draft,
-            [],
-            keep,
-            None if part.draft.scope == load.request.scope else load.request.caller.uid,
-            "",
-        )
-        found.announced.extend(announced(part.draft.headers, load.request.url.host, whole=False))
-        partial = await self.store.begin(part.draft, part.length, part.piece_bytes)
+        found = appraise(load.request, answer, part)
+        partial = await self.store.begin(found.draft, part.length, part.piece_bytes)
         load.begin(partial, part.length)
         self.stats.resumed_bytes += partial.have_bytes
         return await self._publish(load, found, partial, partial.have_bytes)
 
-    async def _refreshed(self, known: Entry, answer: Answer) -> Outcome:
+    async def _refreshed(self, known: Entry, answer: Answer) -> Outcome | None:
+        """The copy with what a 304 says of it; None when the 304 speaks of another version, or forbids keeping it."""
         if not freshness.same_representation(stored_of(known), answer.headers):
-            raise OriginError(
-                f"{known.url}: the origin answered 304 for another version", hint="get it with --refresh"
-            )
+            return None
         stored = freshness.refreshed(stored_of(known), answer.headers, answer.request_at, answer.response_at)
+        keep, _ = freshness.storable(200, stored.headers, shared=known.scope == PUBLIC)
+        if not keep or (known.scope == PUBLIC and freshness.response_is_private(stored.headers)):
+            await self.store.remove(known.key, known.ver)
+            return None
         entry = known.with_changes(
             headers=stored.headers, request_at=stored.request_at, response_at=stored.response_at
         )
@@ -194,7 +177,7 @@ class Loader:
         return Outcome(entry, 0, why="revalidated (RFC 9111 4.3.4)")
 
     async def _take(self, load: Load, answer: Answer) -> Outcome:
-        found = self._judge(load, answer)
+        found = appraise(load.request, answer)
         total = answer.total
         if total is not None and total > self.config.origin.max_object_bytes:
             raise OriginRefused(
@@ -204,28 +187,6 @@ class Loader:
         if total is not None and total <= SMALL_BYTES and whole:
             return await self._take_small(load, answer, found, total)
         return await self._take_large(load, answer, found)
-
-    def _judge(self, load: Load, answer: Answer) -> Found:
-        request = load.request
-        private = None if request.private else freshness.response_is_private(answer.headers)
-        scope = scope_of(request.caller.uid) if private is not None else request.scope
-        keep, why = freshness.storable(answer.status, answer.headers, shared=scope == PUBLIC)
-        only_uid = request.caller.uid if private is not None or not keep else None
-        key = key_of(request.url.text, scope)
-        modified = next((value for name, value in answer.headers if name == "last-modified"), None)
-        draft = Draft(
-            key=key,
-            url=request.url.text,
-            scope=scope,
-            ver=version_of(key, answer.validator, modified, answer.total),
-            headers=answer.headers,
-            vary=freshness.vary_key(answer.headers, request.headers),
-            request_at=answer.request_at,
-            response_at=answer.response_at,
-            owner_uid=-1 if scope == PUBLIC else request.caller.uid,
-            validator=(answer.validator or "") if keep else "",
-        )
-        return Found(draft, _announced(answer), keep, only_uid, private or why)
 
     async def _take_small(self, load: Load, answer: Answer, found: Found, total: int) -> Outcome:
         body = await answer.read(total)
@@ -273,7 +234,7 @@ class Loader:
         again = await self.origin.first(self.asks.origin_ask(load.request, {}, None))
         try:
             same = (again.total, again.validator) == (answer.total, answer.validator)
-            return _announced(again) if same else []
+            return announced_of(again) if same else []
         finally:
             await again.aclose()
 
@@ -328,22 +289,16 @@ def stored_of(entry: Entry) -> freshness.Stored:
     return freshness.Stored(200, entry.headers, entry.request_at, entry.response_at)
 
 
-def _announced(answer: Answer) -> list[Announced]:
-    # A part that is all of it carries digests of all of it.
-    whole = answer.span is None or len(answer.span) == answer.total
-    return announced(answer.headers, urlsplit(answer.url).hostname or "", whole=whole)
-
-
 def _callers(load: Load) -> list[tuple[Digest, ...]]:
     return [waiter.request.digests for waiter in load.waiters]
 
 
-def _first_missing(part: PartialInfo, length: int, request_bytes: int) -> ByteRange | None:
+def _first_missing(part: PartialInfo, request_bytes: int) -> ByteRange | None:
     """The first run of missing pieces, at most one request long; None when all are there."""
-    for first, count in missing_runs(part.have, piece_count(length, part.piece_bytes)):
+    for first, count in missing_runs(part.have, piece_count(part.length, part.piece_bytes)):
         most = max(1, request_bytes // part.piece_bytes)
         start = first * part.piece_bytes
-        return ByteRange(start, min(start + min(count, most) * part.piece_bytes, length))
+        return ByteRange(start, min(start + min(count, most) * part.piece_bytes, part.length))
     return None
 
 
