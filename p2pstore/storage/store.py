@@ -10,21 +10,23 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Self, TypeVar
 
 from p2pstore.config import CacheConfig
 from p2pstore.errors import NoSpace, NotCached, P2PStoreError
-from p2pstore.storage import evict, faults, finding, listing, objects, opening, put, reconcile, resumable
+from p2pstore.storage import evict, faults, finding, listing, objects, opening, put, resumable
 from p2pstore.storage import publish as publishing
 from p2pstore.storage.disk import Disk
 from p2pstore.storage.flusher import Flusher
+from p2pstore.storage.index import DOOMED
 from p2pstore.storage.layout import area_of, object_path
 from p2pstore.storage.listing import Listed, Query
 from p2pstore.storage.loads import Loads
 from p2pstore.storage.partial import Partial
 from p2pstore.storage.reads import Reads
+from p2pstore.storage.recovery import Recovery
 from p2pstore.storage.resumable import PartialInfo
 from p2pstore.storage.smalls import SmallFiles
 from p2pstore.storage.threads import Pool
@@ -35,10 +37,6 @@ POOL_THREADS: Final = 3
 """Threads that hash and write: two keep two cores busy, the third works while another waits for the disk."""
 REBUILD_WAIT_S: Final = 10.0
 """How long a large file waits for room while the index is made anew: what could be evicted is not known yet."""
-RECOVER_RETRY_S: Final = 60.0
-"""When bringing rows and files together failed, it is tried again after this long."""
-SOUND_CHECK_BYTES: Final = 256 << 20
-"""An index up to this size is read whole after each start, in the background."""
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -65,9 +63,6 @@ class Store:
     def __init__(self, cache: opening.Cache, disk: Disk) -> None:
         self._cache = cache
         self._disk = disk
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._recovery: asyncio.Task[None] | None = None
-        self._rebuilt = asyncio.Event()
         self._started = False
         self.on_event: Callable[[str, Entry], None] | None = None
         """Told on the loop of each entry `evicted`, `quarantined` or `removed`."""
@@ -96,15 +91,16 @@ class Store:
         self._flusher = Flusher(disk, self._cache.lock, self._writer, self._pool)
         disk.notify = lambda kind, entries: _post(loop, self._gone, kind, entries)
         self._started = True
-        self._spawn(self._flusher.run())
-        self._recovery = self._spawn(self._recover())
+        self._recovery = Recovery(disk, self._cache, self._writer, self._pool)
+        self._flushing = asyncio.create_task(self._flusher.run())
+        self._recovery.start()
 
     async def aclose(self) -> None:
         """Stop. Saves a little work for the next start; nothing depends on it."""
         if self._started:
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            self._flushing.cancel()
+            await asyncio.gather(self._flushing, return_exceptions=True)
+            await self._recovery.close()
             await self._loads.close()
             await self._reads.close()
             await self._pool.close()
@@ -240,11 +236,7 @@ class Store:
         except NoSpace:
             if not self._disk.rebuilding:
                 raise
-        try:
-            async with asyncio.timeout(REBUILD_WAIT_S):
-                await self._rebuilt.wait()
-        except TimeoutError:
-            log.info("the index is still being made anew")
+        await self._recovery.wait(REBUILD_WAIT_S)
         return await call()
 
     # removing
@@ -318,7 +310,9 @@ class Store:
 
     async def versions(self, key: Key) -> list[Version]:
         """All versions of a key that are there."""
-        return await self._reads.run_listing(lambda index: [row.entry.ver for row in index.versions(key)])
+        return await self._reads.run_listing(
+            lambda index: [row.entry.ver for row in index.versions(key) if row.seq != DOOMED]
+        )
 
     async def entries(
         self,
@@ -361,7 +355,11 @@ class Store:
             degraded=disk.degraded,
         )
 
-    # background
+    # told by the threads
+
+    def _index_renewed(self) -> None:
+        self._reads.reopen()
+        self._recovery.start()
 
     def _published(self, entry: Entry) -> None:
         self._reads.remember(entry)
@@ -373,57 +371,6 @@ class Store:
             self._reads.forget(entry)
             if self.on_event is not None:
                 self.on_event(kind, entry)
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
-
-    def _index_renewed(self) -> None:
-        self._rebuilt.clear()
-        self._reads.reopen()
-        if self._recovery is None or self._recovery.done():
-            self._recovery = self._spawn(self._recover())
-
-    async def _recover(self) -> None:
-        """Bring rows and files together after a start, and again whenever the index was made anew."""
-        while True:
-            index = self._disk.index
-            try:
-                await self._recover_once()
-            except (P2PStoreError, RuntimeError) as error:
-                log.warning("recovery put off error=%s", error)
-                await asyncio.sleep(RECOVER_RETRY_S)
-                continue
-            if index is self._disk.index:
-                return
-
-    async def _recover_once(self) -> None:
-        disk = self._disk
-        await self._all(reconcile.unsettled(disk))
-        if disk.rebuilding:
-            began = disk.monotonic()
-            await self._all(reconcile.scan(disk))
-            log.info(
-                "index agrees with the files entries=%d seconds=%.1f",
-                disk.index.entries,
-                disk.monotonic() - began,
-            )
-        index = disk.index
-        if not disk.rebuilding:
-            await self._writer.run(lambda: opening.mark_complete(disk, self._cache))
-            self._rebuilt.set()
-        if not await self._pool.run(lambda: opening.is_sound(self._cache, SOUND_CHECK_BYTES)):
-            await self._writer.run(lambda: self._renew_if(index))
-
-    async def _all(self, steps: Iterator[int]) -> None:
-        while await self._writer.run(lambda: next(steps, None)) is not None:
-            pass
-
-    def _renew_if(self, index: object) -> None:
-        if index is self._disk.index:
-            self._writer.renew("a check of the whole index failed")
 
 
 def _post(loop: asyncio.AbstractEventLoop, call: Callable[..., None], *args: object) -> None:
