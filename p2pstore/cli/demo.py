@@ -19,7 +19,6 @@ from typing import Final
 import click
 
 import p2pstore
-from p2pstore.cli.embedded import answers
 from p2pstore.cli.quantities import show_seconds, show_size
 from p2pstore.cli.toy_origin import Page, ToyOrigin, sample
 from p2pstore.errors import AgentUnreachable, IntegrityError
@@ -85,7 +84,7 @@ class Demo:
         """An agent of our own, ended whatever happens."""
         cache = self.directory / "cache"
         argv = ["agent", "--cache-dir", str(cache), "--socket", str(self.socket), "--cache-size", "1G"]
-        click.echo("$ " + shlex.join(["p2pstore", *argv]) + " &")
+        click.echo(f"$ {self._shown(['p2pstore', *argv])} &")
         log = self.directory / "agent.log"
         with open(log, "wb") as out:
             child = subprocess.Popen(
@@ -109,13 +108,21 @@ class Demo:
 
     def _wait_ready(self, child: subprocess.Popen[bytes], log: Path) -> None:
         give_up_at = time.monotonic() + START_TIMEOUT_S
-        while not answers(str(self.socket)):
+        while not (ready := self._ready_line(log)):
             if child.poll() is not None or time.monotonic() > give_up_at:
                 raise AgentUnreachable(f"the agent did not start:\n{log.read_text(errors='replace')[-2000:]}")
             time.sleep(0.02)
-        click.echo(
-            "".join(line for line in log.read_text().splitlines(True) if line.startswith("ready")).rstrip()
+        click.echo(ready)
+
+    def _ready_line(self, log: Path) -> str:
+        lines = log.read_text(errors="replace").splitlines()
+        return next(
+            (line.replace(f"{self.directory}/", "") for line in lines if line.startswith("ready ")), ""
         )
+
+    def _shown(self, argv: list[str]) -> str:
+        """A command line as a reader wants it: names without their directory, digests short."""
+        return _shortened(shlex.join(argv).replace(f"{self.directory}/", ""))
 
     def _get(self, url: str, digest: str, name: str, how: str) -> None:
         click.echo(f"\n# {how}")
@@ -127,8 +134,7 @@ class Demo:
 
     def _run(self, *argv: str) -> None:
         """A command as anybody would type it, its output below it."""
-        shown = shlex.join(["p2pstore", *argv]).replace(str(self.directory) + "/", "")
-        click.echo(f"$ {_shortened(shown)}")
+        click.echo(f"$ {self._shown(['p2pstore', *argv])}")
         done = subprocess.run(
             _command(["--socket", str(self.socket), *argv]),
             env=_environ(),
@@ -138,7 +144,7 @@ class Demo:
             text=True,
             timeout=COMMAND_TIMEOUT_S,
         )
-        click.echo(done.stdout.replace(str(self.directory) + "/", "").rstrip())
+        click.echo(done.stdout.replace(f"{self.directory}/", "").rstrip())
         _must(done.returncode == 0, f"p2pstore {argv[0]} ended with code {done.returncode}")
 
     def _told(self, before: int) -> int:

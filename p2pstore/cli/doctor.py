@@ -160,8 +160,9 @@ def socket_finding(door: Door, status: Mapping[str, Any] | P2PStoreError | None)
         return Finding(
             level, "socket", f"{door.socket}: {stale}", "p2pstore agent (get starts one by itself)"
         )
-    seen = f"{door.socket}: agent {status['version']}, pid {status['pid']}, uid {status['uid']}"
-    if status["version"] != __version__:
+    version = status.get("version", __version__)
+    seen = f"{door.socket}: agent {version}, pid {status['pid']}, uid {status['uid']}"
+    if version != __version__:
         return Finding(WARN, "socket", f"{seen}; this command is {__version__}", "restart the agent")
     return Finding(OK, "socket", seen)
 

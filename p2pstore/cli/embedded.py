@@ -7,17 +7,19 @@ at the same time get the same: the second agent finds the cache locked and leave
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from p2pstore.cli.main import Globals, say
 from p2pstore.errors import AgentUnreachable, CacheLocked
 
 if TYPE_CHECKING:
+    # Imported where an agent is started: most commands find one.
+    import subprocess
+    from pathlib import Path
+
     from p2pstore.client.sync import Client
 
 IDLE_EXIT: Final = "30s"
@@ -112,7 +114,9 @@ def start(door: Door, given: Globals, *, quiet: bool = False) -> None:
             raise _failed(f"the agent started for this command ended with code {code}", log, told_before)
         if time.monotonic() - began > START_TIMEOUT_S:
             why = "another agent owns the cache" if code is not None else "the agent started for this command"
-            raise _failed(f"{why} and does not answer on {door.socket} within {START_TIMEOUT_S:.0f} s", log, told_before)
+            raise _failed(
+                f"{why} and does not answer on {door.socket} within {START_TIMEOUT_S:.0f} s", log, told_before
+            )
         time.sleep(POLL_S)
     # The agent lives on without us; the interpreter must not warn about a child that nobody waited for.
     child.returncode = 0 if child.returncode is None else child.returncode
@@ -121,6 +125,9 @@ def start(door: Door, given: Globals, *, quiet: bool = False) -> None:
 
 
 def _spawn(argv: list[str], log: Path) -> subprocess.Popen[bytes]:
+    import subprocess
+    from pathlib import Path
+
     import p2pstore
 
     # Started elsewhere, it must find the package that this program was started from.
@@ -146,6 +153,8 @@ def _spawn(argv: list[str], log: Path) -> subprocess.Popen[bytes]:
 
 
 def _log_file() -> Path:
+    from pathlib import Path
+
     from p2pstore.daemon.places import state_dir
 
     directory = Path(state_dir())

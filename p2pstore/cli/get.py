@@ -171,7 +171,7 @@ def _file_target(one: Wanted, output: str | None, directory: str) -> Target:
         raise click.UsageError(f"{one.url} ends with no file name; use -o FILE.")
     if directory:
         os.makedirs(directory, exist_ok=True)
-    return Target(one, os.path.join(directory, name), name)
+    return Target(one, os.path.join(directory, name), os.path.basename(name))
 
 
 def _outcomes(

@@ -11,7 +11,7 @@ from typing import Any, Final, NoReturn
 
 import click
 
-from p2pstore.errors import InternalError, NoSpace, P2PStoreError
+from p2pstore.errors import NoSpace, P2PStoreError
 
 COMMANDS: Final = {
     "agent": "p2pstore.cli.agent",
@@ -137,8 +137,6 @@ def outcome(argv: list[str] | None = None) -> int:
         return EXIT_INTERRUPTED
     except P2PStoreError as error:
         say(str(error))
-        if isinstance(error, InternalError):
-            say("the agent's log has the trace")
         return error.exit_code
     except OSError as error:
         return _system_error(error)

@@ -82,7 +82,9 @@ def _whence(url: str, got: Got) -> str:
 
 
 def host_of(url: str) -> str:
-    """The host of a URL with its port, without credentials; empty when it has none."""
+    """The host of a URL with its port, without credentials; `file` for a local one, empty when it has none."""
+    if url.startswith("file:"):
+        return "file"
     try:
         return urlsplit(url).netloc.rpartition("@")[2]
     except ValueError:

@@ -106,7 +106,7 @@ def test_names_can_not_disturb_the_terminal(text: str, clipped: str) -> None:
 
 @pytest.mark.parametrize(
     ("url", "host"),
-    [("https://u:p@h:81/x", "h:81"), ("put:x", ""), ("http://[bad", "")],
+    [("https://u:p@h:81/x", "h:81"), ("put:x", ""), ("file:///x", "file"), ("http://[bad", "")],
 )
 def test_hosts_are_told_without_credentials(url: str, host: str) -> None:
     assert report.host_of(url) == host
