@@ -35,7 +35,7 @@ _UINT32: Final = 0xCE
 def encode(payload: list[Any], limit: int = MAX_FRAME_BYTES) -> bytes:
     """One frame; raises LocalProtocolError when it would be longer than `limit` or holds what MessagePack can't say."""
     try:
-        body = msgpack.packb(payload)
+        body: bytes = msgpack.packb(payload)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise LocalProtocolError(f"this can't be sent on the job socket: {error}") from error
     if len(body) > limit:
@@ -107,22 +107,18 @@ class Decoder:
     After an error it is of no further use: the place where the next frame begins is not known.
     """
 
-    __slots__ = ("_limit", "_rest", "waiting")
+    __slots__ = ("_limit", "rest", "waiting")
 
     def __init__(self, limit: int = MAX_FRAME_BYTES) -> None:
         self._limit = limit
-        self._rest = bytearray()
+        self.rest = bytearray()
+        """Bytes that no payload was made of yet."""
         self.waiting = False
         """Whether `most` stopped the last `feed`; call it again with `b""`."""
 
-    @property
-    def partial(self) -> bool:
-        """Whether bytes are kept that no payload was made of yet."""
-        return bool(self._rest)
-
     def feed(self, data: bytes | bytearray | memoryview, most: int = MAX_ITEMS) -> list[list[Any]]:
         """The payloads that are complete now, at most `most`; `data` is not kept. Raises RemoteProtocolError."""
-        rest = self._rest
+        rest = self.rest
         payloads: list[list[Any]] = []
         if rest:
             rest += data

@@ -142,12 +142,24 @@ _HOW: Final[dict[str, Check]] = {
     "limit_rate": _whole(0, MAX_OFFSET),
     "deadline_s": _number(0.001, MAX_SECONDS),
 }
-_GET: Final[dict[str, Check]] = {"url": _URL, **_HOW, "progress": _flag, "want": _one_of(WANTS), "fd": _flag}
+_GET: Final[dict[str, Check]] = {
+    "url": _URL,
+    **_HOW,
+    "progress": _flag,
+    "want": _one_of(WANTS),
+    "stream": _flag,
+    "fd": _flag,
+}
 
 ARGUMENTS: Final[dict[str, dict[str, Check]]] = {
     "get": _GET,
     "open": _GET,
-    "ready": {"reader": _OFFSET, "start": _OFFSET, "stop": _OFFSET},
+    "ready": {
+        "reader": _OFFSET,
+        "start": _OFFSET,
+        "stop": _OFFSET,
+        "deadline_s": _number(0.001, MAX_SECONDS),
+    },
     "close": {"reader": _OFFSET},
     "prefetch": {"urls": _texts(MAX_URLS, MAX_URL_CHARS), **_HOW},
     "wait": {"urls": _texts(MAX_URLS, MAX_URL_CHARS), **_HOW, "progress": _flag},

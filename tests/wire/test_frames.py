@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import struct
 import tracemalloc
 from typing import Any
@@ -49,14 +50,14 @@ def test_any_cut_gives_the_same_payloads(payloads: list[list[Any]], cuts: list[i
     decoder = Decoder()
     got: list[list[Any]] = []
     edges = sorted({min(cut, len(stream)) for cut in cuts} | {0, len(stream)})
-    for start, stop in zip(edges, edges[1:], strict=False):
+    for start, stop in itertools.pairwise(edges):
         got += decoder.feed(memoryview(stream)[start:stop], most)
         while decoder.waiting:
             more = decoder.feed(b"", most)
             assert 0 < len(more) <= most
             got += more
     assert got == payloads
-    assert not decoder.partial
+    assert not decoder.rest
 
 
 @settings(max_examples=400)
@@ -137,9 +138,9 @@ def test_the_rest_is_bounded_by_one_frame() -> None:
     frame = encode([1, "get", {"a": "x" * (MAX_FRAME_BYTES - 100)}])
     for start in range(0, len(frame) - 1, 65536):
         assert decoder.feed(frame[start : min(start + 65536, len(frame) - 1)]) == []
-    assert decoder.partial
+    assert decoder.rest
     assert len(decoder.feed(frame[-1:])) == 1
-    assert not decoder.partial
+    assert not decoder.rest
 
 
 def test_encode_refuses_what_cannot_be_sent() -> None:

@@ -57,7 +57,7 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("get", {"url": None}, "url"),
     ("get", {"url": b"x"}, "url"),
     ("get", {"url": "u", "colour": 1}, "colour"),
-    ("get", {"url": "u", b"url": 1}, "no argument"),
+    ("get", {"url": "u", b"url": 1}, "no argument"),  # type: ignore[dict-item]
     ("get", {"url": "u", "refresh": 1}, "true or false"),
     ("get", {"url": "u", "max_age_s": -1}, "max_age_s"),
     ("get", {"url": "u", "max_age_s": math.nan}, "max_age_s"),
