@@ -28,8 +28,13 @@ def unpaced(size: int) -> float:
 class Sink(Protocol):
     """Blocks of memory for streams of bytes; the agent's partial object is one."""
 
-    block_bytes: int
-    error: P2PStoreError | None
+    @property
+    def block_bytes(self) -> int:
+        """Size of every block."""
+
+    @property
+    def error(self) -> P2PStoreError | None:
+        """Why no more can be written, once that is so."""
 
     def take(self) -> memoryview | None:
         """A free block, None while there is none; raises `error` once a write failed."""

@@ -15,7 +15,7 @@ from p2pstore.sources.stall import Stall, tick_s
 
 IDLE_S: Final = 15.0
 """A lane unused for so long is closed."""
-MAX_IDLE: Final = 256
+MAX_IDLE: Final = 64
 """Lanes kept for all origins together; the longest unused goes first."""
 
 
