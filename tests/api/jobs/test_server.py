@@ -148,7 +148,7 @@ async def test_idle_since_the_last_one_left(tmp_path: Path) -> None:
     assert server.idle_since == 5.0
     sock = await connect(tmp_path / "s")
     await first_frame(sock)
-    assert (server.idle_since, server.connections) == (None, 1)
+    await until(lambda: server.connections == 1 and server.idle_since is None)
     now = 9.0
     sock.close()
     await until(lambda: server.idle_since is not None)
