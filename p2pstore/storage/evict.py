@@ -13,7 +13,7 @@ from typing import Final
 from p2pstore.cache import eviction
 from p2pstore.cache.eviction import Candidate, Goal, Marks
 from p2pstore.errors import NoSpace
-from p2pstore.storage import leftovers
+from p2pstore.storage import leftovers, reconcile
 from p2pstore.storage.disk import Disk
 from p2pstore.storage.index import DOOMED, Row
 from p2pstore.storage.layout import QUARANTINE, Area, object_path, record_path
@@ -151,6 +151,9 @@ def finish_doomed(disk: Disk, rows: list[Row]) -> None:
 
 def remove_key(disk: Disk, key: Key, ver: Version | None) -> list[Entry]:
     """Remove one version of a key or all of them, with what is unfinished; returns the entries that went."""
+    if disk.rebuilding:
+        with disk.index.change():
+            reconcile.adopt_all(disk, key)
     rows = [row for row in disk.index.versions(key) if ver is None or row.entry.ver == ver]
     remove_rows(disk, rows)
     for name in [name for name in disk.idle if name.startswith(key)]:

@@ -20,7 +20,15 @@ log = logging.getLogger(__name__)
 def in_index(disk: Disk, index: Index, key: Key, ver: Version | None) -> tuple[Row | None, bool]:
     """The row of a key's current version or a named one, and whether it is a suspect; on any connection's own thread."""
     row = index.current(key) if ver is None else index.version(key, ver)
-    return row, row is not None and is_suspect(disk, row)
+    if row is None or (disk.rebuilding and row.area is Area.PUT and not _is_on_disk(disk, row)):
+        return None, False
+    return row, is_suspect(disk, row)
+
+
+def _is_on_disk(disk: Disk, row: Row) -> bool:
+    ver = None if row.current else row.entry.ver
+    found = disk.read_record(Area.PUT, row.entry.key, ver)
+    return found is not None and found.ver == row.entry.ver and found.root == row.entry.root
 
 
 def is_suspect(disk: Disk, row: Row) -> bool:
@@ -38,12 +46,8 @@ def is_suspect(disk: Disk, row: Row) -> bool:
 def by_path(disk: Disk, key: Key, ver: Version | None) -> Row | None:
     """While the index is being made anew: the entry by the path of its record, which gets its row now."""
     with disk.index.change():
-        current = reconcile.adopt(disk, key)
-        if ver is None:
-            return current
-        if current is not None and current.entry.ver == ver:
-            return current
-        return reconcile.adopt(disk, key, ver)
+        reconcile.freshen(disk, key, ver)
+        return disk.index.current(key) if ver is None else disk.index.version(key, ver)
 
 
 def is_right(disk: Disk, entry: Entry) -> bool:

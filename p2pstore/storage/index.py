@@ -297,8 +297,8 @@ class Index:
         return [row_of(one) for one in found]
 
     def largest(self, column: str) -> int:
-        """The largest `seq` or `access` there is; 0 without rows."""
-        where = "WHERE seq != 0" if column == "seq" else ""
+        """The largest `seq` of what is not flushed, or the largest `access`; 0 without rows."""
+        where = "WHERE seq > 0" if column == "seq" else ""
         return int(self._db.execute(f"SELECT max({column}) FROM entries {where}").fetchone()[0] or 0)
 
     def shapes(self, low: int, high: int, *, put: bool) -> Iterator[tuple[int, int, bool, int]]:

@@ -1,7 +1,7 @@
 """Giving complete objects their names, many in one transaction. Runs on the store thread.
 
 In order: everything is written to `tmp/`; the rows are committed; the files get their names, the object's before the record's;
-for stored results the folders are flushed, and only then anybody is told. A failure leaves the entries that were there before.
+for stored results each folder is flushed in turn, and only then anybody is told. A failure leaves the entries that were there before.
 """
 
 from __future__ import annotations
@@ -160,8 +160,7 @@ def _enter(disk: Disk, one: Publication) -> int:
     """Add the row, in a transaction; returns by how much the sum of all entries grew."""
     entry, index = one.entry, disk.index
     if disk.rebuilding:
-        reconcile.adopt(disk, entry.key)
-        reconcile.adopt(disk, entry.key, entry.ver)
+        reconcile.freshen(disk, entry.key, entry.ver)
     before = index.entry_bytes
     now = index.current(entry.key)
     if one.create_only and now is not None:
@@ -204,6 +203,9 @@ def _place(disk: Disk, one: Publication) -> None:
     files.rename(one.data_path, object_path(area, entry.root))
     if manifest:
         files.rename(manifest[0], manifest_path(area, entry.root))
+    if one.is_durable:
+        # Before the record gets its name: after a power cut that name must not lead to nothing, in place of an older result.
+        files.sync_folder(_folder(object_path(area, entry.root)))
     current = record_path(area, entry.key)
     if one.superseded is not None:
         _keep_superseded(disk, current, record_path(area, entry.key, one.superseded.entry.ver))
@@ -251,10 +253,8 @@ def _make_durable(disk: Disk, batch: list[Publication]) -> None:
     """Flush the names of stored results; one whose names may be lost was not published."""
     for one in batch:
         entry = one.entry
-        paths = (object_path(Area.PUT, entry.root), record_path(Area.PUT, entry.key))
         try:
-            for folder in sorted({path.rpartition("/")[0] for path in paths}):
-                disk.files.sync_folder(folder)
+            disk.files.sync_folder(_folder(record_path(Area.PUT, entry.key)))
         except OSError as error:
             disk.note_sync_failure(f"{entry.url}: {error}")
             one.error = error
@@ -280,8 +280,7 @@ def refresh(disk: Disk, entry: Entry) -> Entry:
     """Replace the record of a stored version; object, boot and time of storing stay. Raises NotCached."""
     if disk.rebuilding:
         with disk.index.change():
-            reconcile.adopt(disk, entry.key)
-            reconcile.adopt(disk, entry.key, entry.ver)
+            reconcile.freshen(disk, entry.key, entry.ver)
     row = disk.index.version(entry.key, entry.ver)
     if row is None:
         raise NotCached(f"{entry.url} is not stored in this version", hint="get it first")
@@ -309,5 +308,9 @@ def refresh(disk: Disk, entry: Entry) -> Entry:
         raise
     disk.floor_bytes += disk.index.entry_bytes - before
     if area is Area.PUT:
-        disk.files.sync_folder(path.rpartition("/")[0])
+        disk.files.sync_folder(_folder(path))
     return new.with_changes(durable=old.durable)
+
+
+def _folder(path: str) -> str:
+    return path.rpartition("/")[0]

@@ -59,12 +59,10 @@ def reserve(disk: Disk, draft: Draft, size_bytes: int, *, replace: bool) -> Copy
 
 def is_taken(disk: Disk, key: Key) -> bool:
     """Whether a stored result of that key is there, indexed or not."""
-    if disk.index.current(key) is not None:
-        return True
-    if not disk.rebuilding:
-        return False
-    with disk.index.change():
-        return reconcile.adopt(disk, key) is not None
+    if disk.rebuilding:
+        with disk.index.change():
+            reconcile.freshen(disk, key)
+    return disk.index.current(key) is not None
 
 
 def copy(files: Files, source_fd: int, job: Copy) -> None:

@@ -34,6 +34,34 @@ def adopt(disk: Disk, key: Key, ver: Version | None = None) -> Row | None:
     return None
 
 
+def freshen(disk: Disk, key: Key, ver: Version | None = None) -> None:
+    """While the index is not whole: make what it says of a key true before anything is decided by it; inside a transaction.
+
+    After a power cut it may be older than the files. For cached copies that is only a pity, but a stored result that was
+    acknowledged, replaced or removed must be so from the first moment on.
+    """
+    adopt(disk, key)
+    if ver is not None:
+        adopt(disk, key, ver)
+    if any(row.area is Area.PUT for row in disk.index.versions(key)):
+        settle(disk, Area.PUT, key, superseded_on_disk(disk, Area.PUT, key))
+
+
+def adopt_all(disk: Disk, key: Key) -> None:
+    """Give every version of a key on the disk its row; inside a transaction."""
+    freshen(disk, key)
+    for area in (Area.PUB, Area.PUT):
+        for ver in superseded_on_disk(disk, area, key):
+            adopt(disk, key, ver)
+
+
+def superseded_on_disk(disk: Disk, area: Area, key: Key) -> list[Version]:
+    """The versions of a key that have a superseded record."""
+    folder = record_path(area, key).rpartition("/")[0]
+    names = (name.removesuffix(".r") for name in disk.files.names(folder) if name.startswith(f"{key}."))
+    return [Version(ver) for _, _, ver in (name.partition(".") for name in names) if len(ver) == 32]
+
+
 def _insert(disk: Disk, entry: Entry, *, current: bool) -> Row:
     """A row for an entry that was found on the disk; written in another boot and never flushed, it is a suspect."""
     area = area_of(entry)
@@ -69,8 +97,9 @@ def settle(disk: Disk, area: Area, key: Key, on_disk: Iterable[Version] = ()) ->
             live[row.entry.ver] = row
     chosen = disk.read_record(area, key)
     if chosen is None or not disk.has_object(area_of(chosen), chosen):
-        disk.files.unlink(record_path(area, key))
-        chosen = _restored(disk, live.values())
+        # The record of a stored result is flushed: one that is not there was removed, and stays so.
+        was_there = disk.files.unlink(record_path(area, key))
+        chosen = _restored(disk, live.values()) if was_there or area is not Area.PUT else None
     for ver in sorted({*live, *on_disk}):
         if chosen is None or ver != chosen.ver:
             older = disk.read_record(area, key, ver)
