@@ -40,9 +40,11 @@ from p2pstore.config import Config
 from p2pstore.errors import (
     CacheUnusable,
     DeadlineExceeded,
+    IntegrityError,
     NoSpace,
     NotCached,
     OriginError,
+    OriginRefused,
 )
 from p2pstore.sources.origin import OriginClient
 from p2pstore.storage.store import Store
@@ -113,42 +115,48 @@ class Agent:
     async def get(self, session: Session, args: dict[str, Any], push: Push, fd: int = -1) -> Reply:
         """The file of a URL, by descriptor: from the cache when fresh, else loaded, verified and kept."""
         started = self.clock()
-        request = self.asks.read(args, session.caller)
+        request = self.asks.read_with(args, session.caller, fd)
         if request.url.scheme == "file":
             return await self.results.file(request, fd, started)
-        load: Load | None = None
+        trail: list[Load] = []
         try:
             async with asyncio.timeout(request.deadline_s):
                 try:
-                    return await self._hand_out(request, started, push)
+                    return await self._hand_out(request, started, push, trail)
                 except (NoSpace, CacheUnusable) as error:
                     if not args.get("stream"):
                         raise
                     return await self.passing.through(request, error, push, started)
         except TimeoutError:
-            load = self.loads.find((request.key, None))
-            state = load.state if load is not None else "not begun"
+            state = trail[-1].state if trail else "not begun"
             raise DeadlineExceeded(
                 f"{request.url.text}: not there after {request.deadline_s:g} s ({state})",
                 hint="give it more time; what has come stays and is not asked for again",
                 url=request.url.text,
             ) from None
 
-    async def _hand_out(self, request: Request, started: float, push: Push) -> Reply:
+    async def _hand_out(self, request: Request, started: float, push: Push, trail: list[Load]) -> Reply:
         entry, judgement = await self.find(request)
         if entry is not None and judgement is not None and judgement.answer is not Answer.REVALIDATE:
-            if await self.agrees(request, entry):
-                self.stats.hits += 1
-                return self.hand(
-                    request, entry, Way(judgement.stale, warnings=request.warnings), judgement, started
-                )
+            try:
+                if await self.agrees(request, entry):
+                    way = Way(judgement.stale, warnings=request.warnings)
+                    reply = self.hand(request, entry, way, judgement, started)
+                    self.stats.hits += 1
+                    return reply
+            except (NotCached, IntegrityError):
+                entry = None  # it went, or turned out to be damaged, between the look and the opening
         if request.wish.offline:
+            if entry is not None:
+                await self.must_agree(request, entry)
             raise NotCached(f"{request.url.text} is not in the cache", hint="get it without --offline")
         self.stats.misses += 1
         self.bus.emit("queued", url=request.url.text, key=request.key, scope=request.scope)
         try:
-            return await self._loaded(request, entry, started, push)
+            return await self._loaded(request, entry, started, push, trail)
         except OriginError as error:
+            if isinstance(error, OriginRefused):
+                raise  # it was reached, and said no
             if entry is None or judgement is None or judgement.stale_on_error_s <= 0:
                 raise
             if not await self.agrees(request, entry):
@@ -157,18 +165,23 @@ class Agent:
             way = Way(True, f"the origin can't be reached: {error.message}", warnings=request.warnings)
             return self.hand(request, entry, way, judgement, started)
 
-    async def _loaded(self, request: Request, entry: Entry | None, started: float, push: Push) -> Reply:
+    async def _loaded(
+        self, request: Request, entry: Entry | None, started: float, push: Push, trail: list[Load]
+    ) -> Reply:
         """Wait for the load of this key; when its answer is for another uid alone, load for this one alone."""
         alone = False
         while True:
             key = (request.key, request.caller.uid if alone else None)
             load, waiter, new = self.loads.join(key, request, entry)
+            trail.append(load)
             self.stats.joined += not new
             try:
                 outcome = await self.follow(load, request, push)
                 if outcome.only_uid not in (None, request.caller.uid) and not alone:
                     alone = True
                     continue
+                if not new and not _is_variant_of(outcome.entry, request):
+                    continue  # chosen by the fields of the one who began it
                 await self.must_agree(request, outcome.entry, outcome.fd)
                 return self._hand_outcome(request, outcome, started)
             finally:
@@ -185,11 +198,17 @@ class Agent:
 
     async def find(self, request: Request) -> tuple[Entry | None, Judgement | None]:
         """The copy that this caller may have, and whether it may be used as it is."""
+        best: tuple[Entry | None, Judgement | None] = None, None
         for key in request.keys:
             entry = self.store.hot(key) or await self.store.lookup(key)
-            if entry is not None and entry.vary == freshness.vary_key(entry.headers, request.headers):
-                return entry, self.judge(entry, request.wish)
-        return None, None
+            if entry is None or not _is_variant_of(entry, request):
+                continue
+            judgement = self.judge(entry, request.wish)
+            if judgement.answer is Answer.FRESH:
+                return entry, judgement
+            if best[0] is None or entry.response_at > best[0].response_at:
+                best = entry, judgement
+        return best
 
     async def agrees(self, request: Request, entry: Entry) -> bool:
         """Whether a cached entry is what the caller's digests name; digests once computed are kept in its record."""
@@ -255,3 +274,8 @@ class Agent:
     def idle_since(self) -> float | None:
         """Since when (monotonic) nothing has been loaded or prefetched; None while something is."""
         return self.staging.idle_since()
+
+
+def _is_variant_of(entry: Entry, request: Request) -> bool:
+    """Whether the fields that chose this entry are those of the request (RFC 9111 4.1)."""
+    return entry.vary == freshness.vary_key(entry.headers, request.headers)

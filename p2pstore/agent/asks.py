@@ -5,6 +5,7 @@ The only place where the words of the socket, the canonical URL and the privacy 
 
 from __future__ import annotations
 
+import os
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -81,6 +82,17 @@ class Asks:
                 if len(self._known) > MAX_KNOWN_URLS:
                     self._known.popitem(last=False)
         return found
+
+    def read_with(self, args: Mapping[str, Any], caller: Caller, fd: int) -> Request:
+        """`read`, and close the descriptor that came along unless the request is for the file behind it."""
+        is_needed = False
+        try:
+            request = self.read(args, caller)
+            is_needed = request.url.scheme == "file"
+            return request
+        finally:
+            if fd >= 0 and not is_needed:
+                os.close(fd)
 
     def read(self, args: Mapping[str, Any], caller: Caller) -> Request:
         """The request of these arguments; raises BadUrl, BadDigest, BadRequest."""

@@ -19,7 +19,7 @@ from p2pstore.agent.downloader import Downloader, retry_rules
 from p2pstore.agent.events import Bus
 from p2pstore.agent.loads import Load, Outcome
 from p2pstore.agent.stats import Stats
-from p2pstore.agent.verdict import Found, announced_of, appraise
+from p2pstore.agent.verdict import Found, announced_of, appraise, keepable
 from p2pstore.cache import freshness
 from p2pstore.cache.digests import Announced
 from p2pstore.config import Config
@@ -113,7 +113,7 @@ class Loader:
                 if part is not None:
                     return await self._finish(load, part, answer)
                 if known is not None:
-                    outcome = await self._refreshed(known, answer)
+                    outcome = await self._refreshed(load, known, answer)
                     if outcome is not None:
                         return outcome
                     load.fallback = None
@@ -159,7 +159,7 @@ class Loader:
         self.stats.resumed_bytes += partial.have_bytes
         return await self._publish(load, found, partial, partial.have_bytes)
 
-    async def _refreshed(self, known: Entry, answer: Answer) -> Outcome | None:
+    async def _refreshed(self, load: Load, known: Entry, answer: Answer) -> Outcome | None:
         """The copy with what a 304 says of it; None when the 304 speaks of another version, or forbids keeping it."""
         if not freshness.same_representation(stored_of(known), answer.headers):
             return None
@@ -169,12 +169,13 @@ class Loader:
             await self.store.remove(known.key, known.ver)
             return None
         entry = known.with_changes(
-            headers=stored.headers, request_at=stored.request_at, response_at=stored.response_at
+            headers=keepable(stored.headers), request_at=stored.request_at, response_at=stored.response_at
         )
         self.stats.revalidations += 1
         entry = await self.store.refresh(entry)
         self.bus.emit("revalidated", url=entry.url, key=entry.key, scope=entry.scope)
-        return Outcome(entry, 0, why="revalidated (RFC 9111 4.3.4)")
+        only_uid = None if entry.scope == load.request.scope else load.request.caller.uid
+        return Outcome(entry, 0, only_uid=only_uid, why="revalidated (RFC 9111 4.3.4)")
 
     async def _take(self, load: Load, answer: Answer) -> Outcome:
         found = appraise(load.request, answer)

@@ -51,7 +51,9 @@ class Readers:
 
         With a digest of the caller's the file is handed out only when all of it is there and agrees.
         """
-        request = self._agent.asks.read(args, session.caller)
+        request = self._agent.asks.read_with(args, session.caller, fd)
+        if request.url.scheme != "file":
+            fd = -1
         if request.digests or request.url.scheme == "file" or await self._is_there(request):
             return await self._complete(session, args, push, fd)
         if len(session.readers) >= MAX_READERS_PER_SESSION:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final, TypeAlias
 from urllib.parse import urlsplit
 
 from p2pstore.agent.asks import Request
@@ -12,6 +13,13 @@ from p2pstore.cache.keys import key_of, scope_of, version_of
 from p2pstore.sources.base import Answer
 from p2pstore.storage.resumable import PartialInfo
 from p2pstore.types import PUBLIC, Draft
+
+Headers: TypeAlias = tuple[tuple[str, str], ...]
+
+_NOT_KEPT: Final = frozenset(
+    "set-cookie set-cookie2 authentication-info proxy-authentication-info www-authenticate proxy-authenticate "
+    "content-range content-length connection keep-alive transfer-encoding".split()
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +51,7 @@ def appraise(request: Request, answer: Answer, part: PartialInfo | None = None) 
         url=request.url.text,
         scope=scope,
         ver=part.ver if part is not None else version_of(key, validator, modified, total),
-        headers=answer.headers,
+        headers=keepable(answer.headers),
         vary=freshness.vary_key(answer.headers, request.headers),
         request_at=answer.request_at,
         response_at=answer.response_at,
@@ -52,6 +60,11 @@ def appraise(request: Request, answer: Answer, part: PartialInfo | None = None) 
     )
     only_uid = request.caller.uid if scope != request.scope else None
     return Found(draft, announced_of(answer), keep, only_uid, private or why)
+
+
+def keepable(headers: Headers) -> Headers:
+    """The fields to keep: nothing that speaks for the one who asked, nor of the one part or message that came."""
+    return tuple(pair for pair in headers if pair[0] not in _NOT_KEPT)
 
 
 def announced_of(answer: Answer) -> list[Announced]:
