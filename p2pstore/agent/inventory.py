@@ -9,6 +9,7 @@ from dataclasses import asdict
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
+from p2pstore import __version__
 from p2pstore.agent.handout import described
 from p2pstore.agent.session import Push, Reply, Session
 from p2pstore.cache.keys import put_key
@@ -143,6 +144,7 @@ class Inventory:
         usage = await self._agent.store.usage()
         return Reply(
             {
+                "version": __version__,
                 "pid": os.getpid(),
                 "uid": self._agent.uid,
                 "uptime_s": round(self._agent.clock() - self._started_at, 3),
