@@ -91,6 +91,20 @@ class Head:
         return ByteRange(start, last + 1), total
 
 
+def check_size(headers: tuple[tuple[str, str], ...]) -> None:
+    """Refuse a head beyond the limits; raises OriginBroken."""
+    if len(headers) > MAX_FIELDS:
+        raise OriginBroken(f"the answer's head has more than {MAX_FIELDS} fields")
+    total = 0
+    for name, value in headers:
+        size = len(name) + len(value) + 4
+        total += size
+        if size > MAX_LINE_BYTES:
+            raise OriginBroken(f"the answer has a field of more than {MAX_LINE_BYTES} bytes")
+    if total > MAX_HEAD_BYTES:
+        raise OriginBroken(f"the answer's head is longer than {MAX_HEAD_BYTES} bytes")
+
+
 class _Fields:
     """Collects what httptools finds; field names and values may come in pieces."""
 
@@ -108,7 +122,10 @@ class _Fields:
 
 
 def parse_head(data: memoryview | bytes) -> Head:
-    """The head in `data`, which ends with its empty line; raises OddHead when it is not plain HTTP/1 (1xx too)."""
+    """The head in `data`, which ends with its empty line; raises OddHead when it is not plain HTTP/1 (1xx too).
+
+    Raises OriginBroken beyond the limits, which are the same for whoever would ask again.
+    """
     found = _Fields()
     parser = HttpResponseParser(found)
     try:
@@ -118,10 +135,9 @@ def parse_head(data: memoryview | bytes) -> Head:
     except (HttpParserError, HttpParserUpgrade) as exc:
         raise OddHead(str(exc)) from exc
     headers = tuple(found.headers)
-    if not found.complete or status < 200 or len(headers) > MAX_FIELDS:
-        raise OddHead(f"status {status} with {len(headers)} fields")
-    if len(data) > MAX_LINE_BYTES and any(len(name) + len(value) > MAX_LINE_BYTES for name, value in headers):
-        raise OddHead("a field is too long")
+    if not found.complete or status < 200:
+        raise OddHead(f"status {status}")
+    check_size(headers)
     head = Head(status, headers)
     head.keeps = version == "1.1" and "close" not in (head.get("connection") or "").lower()
     return head

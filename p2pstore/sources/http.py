@@ -18,7 +18,7 @@ from p2pstore.config import OriginConfig
 from p2pstore.errors import OriginBroken, OriginTimeout, OriginUnreachable, P2PStoreError
 from p2pstore.sources.body import HttpBody
 from p2pstore.sources.dial import Attempt, Dialer, Route, unreachable
-from p2pstore.sources.heads import MAX_FIELDS, MAX_HEAD_BYTES, MAX_LINE_BYTES, Head
+from p2pstore.sources.heads import MAX_FIELDS, MAX_LINE_BYTES, Head, check_size
 from p2pstore.sources.request import Fields
 from p2pstore.sources.slots import Slots
 from p2pstore.sources.targets import Target
@@ -146,9 +146,8 @@ class HttpWay:
 
 def _head(response: aiohttp.ClientResponse) -> Head:
     raw = response.raw_headers
-    if sum(len(name) + len(value) + 4 for name, value in raw) > MAX_HEAD_BYTES:
-        raise OriginBroken(f"the answer's head is longer than {MAX_HEAD_BYTES} bytes")
     headers = tuple(
         (name.decode("latin-1").lower(), value.decode("latin-1").strip(" \t")) for name, value in raw
     )
+    check_size(headers)
     return Head(response.status, headers)

@@ -213,7 +213,7 @@ class Lane(asyncio.BufferedProtocol):
             if 4 <= end <= MAX_HEAD_BYTES:
                 self._head_came(end)
             elif self._filled > MAX_HEAD_BYTES:
-                raise OddHead("the head is too long")
+                raise OriginBroken(f"the answer's head is longer than {MAX_HEAD_BYTES} bytes")
             else:
                 self._rest = self._view[self._filled :]
         elif self._state is State.HELD:

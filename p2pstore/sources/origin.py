@@ -50,8 +50,8 @@ class _Reply:
     part: tuple[ByteRange, int] | None
     """Range and total, when it is a part."""
     request_at: float
-    whole: bool
-    """No range was asked for."""
+    can_tell: bool
+    """What a 200 says about ranges may be believed: none was tried, or If-Range says why the whole came."""
 
 
 class OriginClient:
@@ -126,9 +126,8 @@ class OriginClient:
                 elif wanted is not None and (head.status == 416 or (head.status == 206 and part is None)):
                     wanted = None
                 else:
-                    return self._answer(
-                        ask, _Reply(target, hops, head, body, part, request_at, wanted is None)
-                    )
+                    can_tell = ask.first is None or (wanted is not None and bool(ask.if_range))
+                    return self._answer(ask, _Reply(target, hops, head, body, part, request_at, can_tell))
             except BaseException:
                 await body.aclose()
                 raise
@@ -187,7 +186,7 @@ class OriginClient:
             response_at=now,
             total=total,
             span=span,
-            ranges=span is not None or (_accepts_ranges(head) and (reply.whole or bool(ask.if_range))),
+            ranges=span is not None or (reply.can_tell and _accepts_ranges(head)),
             validator=_ascii(strong_validator(head.headers, now)),
             hops=reply.hops,
             body=reply.body,
@@ -232,7 +231,7 @@ def _part(head: Head, wanted: ByteRange | None, if_range: str) -> tuple[ByteRang
 
 
 def _accepts_ranges(head: Head) -> bool:
-    """Believed of a 200 only when it answers a request without Range, or one whose If-Range says that the file changed."""
+    """Whether a 200 says that ranges work."""
     return head.status == 200 and (head.get("accept-ranges") or "").lower() == "bytes"
 
 

@@ -342,6 +342,17 @@ async def test_asks_again_for_the_whole(
     answer, read = await got(client, ask(url, first=MIB))
     assert (answer.status, answer.span, answer.total, read) == (200, None, len(SMALL), SMALL)
     assert len(origin.log) == (1 if not behaviour.ranges else 2)
+    assert not answer.ranges, "ranges were tried and did not work"
+
+
+async def test_a_head_beyond_the_limits_is_asked_for_once(
+    client: OriginClient, origin: Origin, ask: Any
+) -> None:
+    error = await failed(
+        client, ask(origin.serve("/f", SMALL, behaviour=Behaviour(huge_header_bytes=70_000)))
+    )
+    assert type(error) is errors.OriginBroken
+    assert len(origin.log) == 1
 
 
 async def test_an_empty_file_is_asked_for_again_and_is_empty(
