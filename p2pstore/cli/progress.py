@@ -84,17 +84,18 @@ class Bar(Silent):
 
     def update(self, name: str, event: Mapping[str, Any]) -> None:
         if event.get("event") == "progress":
-            self._draw(clip(name, 30), event.get("bytes", 0), event.get("total"), in_bytes=True)
+            done, total = event.get("bytes", 0), event.get("total")
+            self._draw(f"{clip(name, 30)}  {how_far(event)}", done, total)
 
     def files(self, done: int, total: int, size_bytes: int) -> None:
         if total > 1:
-            self._draw(files_line(done, total, size_bytes), done, total, in_bytes=False)
+            self._draw(files_line(done, total, size_bytes), done, total)
 
-    def _draw(self, text: str, done: int, total: int | None, *, in_bytes: bool) -> None:
+    def _draw(self, text: str, done: int, total: int | None) -> None:
         if self._bars is None:
             if self._clock() < self._after:
                 return
-            self._bars = _rich_bars(in_bytes=in_bytes)
+            self._bars = _rich_bars()
             self._task = self._bars.add_task(text, total=total)
             self._bars.start()
         self._bars.update(self._task, description=text, completed=done, total=total)
@@ -113,8 +114,13 @@ class Bar(Silent):
 
 def progress_line(name: str, event: Mapping[str, Any]) -> str:
     """`big.bin  1.2 GiB of 4.0 GiB  310 MiB/s  9.10 s left`."""
+    return f"{clip(name)}  {how_far(event)}"
+
+
+def how_far(event: Mapping[str, Any]) -> str:
+    """`1.2 GiB of 4.0 GiB  310 MiB/s  9.10 s left`, without what is not known."""
     done, total = event.get("bytes", 0), event.get("total")
-    parts = [clip(name), f"{show_size(done)} of {show_size(total)}" if total else show_size(done)]
+    parts = [f"{show_size(done)} of {show_size(total)}" if total else show_size(done)]
     parts.append(show_rate(event.get("rate") or 0, 1))
     if event.get("eta_s") is not None:
         parts.append(f"{show_seconds(event['eta_s'])} left")
@@ -134,19 +140,9 @@ def files_line(done: int, total: int, size_bytes: int) -> str:
     return f"{done} of {total} files  {show_size(size_bytes)}"
 
 
-def _rich_bars(*, in_bytes: bool) -> Progress:
+def _rich_bars() -> Progress:
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
+    from rich.progress import BarColumn, Progress, TextColumn
 
-    rate = (DownloadColumn(binary_units=True), TransferSpeedColumn()) if in_bytes else ()
     text = TextColumn("{task.description}", markup=False)
-    return Progress(
-        text, BarColumn(), *rate, TimeRemainingColumn(), console=Console(stderr=True), transient=True
-    )
+    return Progress(BarColumn(bar_width=30), text, console=Console(stderr=True), transient=True)

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 def guard_memory() -> None:
     """No core file, no ptrace by processes of the same uid; for the whole life of the process."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _limit(resource.RLIMIT_CORE, (0, 0))
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
         log.warning("process stays dumpable errno=%s", ctypes.get_errno())
@@ -26,10 +26,19 @@ def guard_memory() -> None:
 
 def raise_descriptor_limit() -> int:
     """As many descriptors as the hard limit allows; the number."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return hard
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    _limit(resource.RLIMIT_NOFILE, (hard, hard))
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+def _limit(which: int, wanted: tuple[int, int]) -> None:
+    """Set a limit that is not so already; a service manager may have set it and taken the system call away."""
+    if resource.getrlimit(which) == wanted:
+        return
+    try:
+        resource.setrlimit(which, wanted)
+    except (OSError, ValueError) as error:
+        log.warning("limit stays as it is which=%s error=%s", which, error)
 
 
 def settle_memory() -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from p2pstore.daemon import process
 
@@ -39,6 +42,21 @@ def test_descriptors_up_to_the_hard_limit() -> None:
         "print(raise_descriptor_limit() == hard == resource.getrlimit(resource.RLIMIT_NOFILE)[0])\n"
     )
     assert shown == "True"
+
+
+def test_a_limit_that_may_not_be_changed_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def refuse(which: int, wanted: tuple[int, int]) -> None:
+        asked.append(which)
+        raise PermissionError("the system call is taken away")
+
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (100, 200))
+    monkeypatch.setattr(resource, "setrlimit", refuse)
+    assert process.raise_descriptor_limit() == 100
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (200, 200))
+    assert process.raise_descriptor_limit() == 200
+    assert asked == [resource.RLIMIT_NOFILE]
 
 
 def test_what_start_up_made_is_left_alone_by_the_collector() -> None:
