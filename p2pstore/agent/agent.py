@@ -16,6 +16,7 @@ import os
 import random
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from p2pstore.agent import verify
@@ -49,7 +50,7 @@ from p2pstore.errors import (
 from p2pstore.sources.origin import OriginClient
 from p2pstore.storage.store import Store
 from p2pstore.swarm.limits import TokenBucket
-from p2pstore.types import PUBLIC, Entry
+from p2pstore.types import PUBLIC, Digest, Entry
 
 PATH_LEASE_S = 600.0
 """A path that was handed out is not evicted for this long."""
@@ -139,9 +140,10 @@ class Agent:
         entry, judgement = await self.find(request)
         if entry is not None and judgement is not None and judgement.answer is not Answer.REVALIDATE:
             try:
-                if await self.agrees(request, entry):
+                compared, wrong = await self.compare(request, entry)
+                if wrong is None:
                     way = Way(judgement.stale, warnings=request.warnings)
-                    reply = self.hand(request, entry, way, judgement, started)
+                    reply = self.hand(request, compared, way, judgement, started)
                     self.stats.hits += 1
                     return reply
             except (NotCached, IntegrityError):
@@ -159,7 +161,8 @@ class Agent:
                 raise  # it was reached, and said no
             if entry is None or judgement is None or judgement.stale_on_error_s <= 0:
                 raise
-            if not await self.agrees(request, entry):
+            entry, wrong = await self.compare(request, entry)
+            if wrong is not None:
                 raise
             self.stats.stale_served += 1
             way = Way(True, f"the origin can't be reached: {error.message}", warnings=request.warnings)
@@ -182,8 +185,8 @@ class Agent:
                     continue
                 if not new and not _is_variant_of(outcome.entry, request):
                     continue  # chosen by the fields of the one who began it
-                await self.must_agree(request, outcome.entry, outcome.fd)
-                return self._hand_outcome(request, outcome, started)
+                entry = await self.must_agree(request, outcome.entry, outcome.fd)
+                return self._hand_outcome(request, replace(outcome, entry=entry), started)
             finally:
                 self.loads.leave(load, waiter)
 
@@ -210,34 +213,33 @@ class Agent:
                 best = entry, judgement
         return best
 
-    async def agrees(self, request: Request, entry: Entry) -> bool:
-        """Whether a cached entry is what the caller's digests name; digests once computed are kept in its record."""
-        if not request.digests:
-            return True
-        entry = await self.with_digests(entry, request)
-        return verify.disagreeing(request.digests, entry.digests) is None
+    async def compare(self, request: Request, entry: Entry) -> tuple[Entry, Digest | None]:
+        """The entry with the digests that the caller's are compared with, and the first of the caller's that differs.
 
-    async def with_digests(self, entry: Entry, request: Request) -> Entry:
-        """The entry with the digests that the caller's are compared with."""
+        Digests once computed are kept in the record, and that one of a caller's agreed.
+        """
+        if not request.digests:
+            return entry, None
         missing = {digest.algorithm for digest in request.digests} - entry.digests.keys()
-        if missing:
-            found = await self.store.digest(entry, missing)
-            entry = await self.store.refresh(entry.with_changes(digests=entry.digests | found))
-        return entry
+        found = entry.digests | (await self.store.digest(entry, missing) if missing else {})
+        wrong = verify.disagreeing(request.digests, found)
+        verified = "digest" if wrong is None else entry.verified
+        if missing or verified != entry.verified:
+            entry = await self.store.refresh(entry.with_changes(digests=found, verified=verified))
+        return entry, wrong
 
-    async def must_agree(self, request: Request, entry: Entry, fd: int = -1) -> None:
-        """Raise DigestMismatch unless the entry is what the caller's digests name; `fd` holds its bytes if not kept."""
-        if not request.digests:
-            return
+    async def must_agree(self, request: Request, entry: Entry, fd: int = -1) -> Entry:
+        """The entry compared; DigestMismatch if it is not what the caller's digests name. `fd` holds its bytes if not kept."""
         if fd < 0:
-            entry = await self.with_digests(entry, request)
+            entry, wrong = await self.compare(request, entry)
         else:
             wanted = {digest.algorithm for digest in request.digests}
-            entry = entry.with_changes(digests=await self.store.digest_of(fd, wanted))
-        wrong = verify.disagreeing(request.digests, entry.digests)
+            found = await self.store.digest_of(fd, wanted) if wanted else {}
+            entry, wrong = entry.with_changes(digests=found), verify.disagreeing(request.digests, found)
         if wrong is not None:
             self.stats.digest_failures += 1
             raise verify.mismatch(request.url.text, wrong, entry.digests, "the caller's digest")
+        return entry
 
     def _hand_outcome(self, request: Request, outcome: Outcome, started: float) -> Reply:
         entry = outcome.entry

@@ -213,7 +213,7 @@ class Loader:
         load.begin(partial, total)
         done = False
         try:
-            if total is not None and answer.ranges and answer.validator:
+            if total is not None and answer.span is not None and answer.validator:
                 ask = self.asks.origin_ask(load.request, {}, None)
                 ranges = self.origin.ranges(ask, answer, self.downloader.pace(load))
                 await self.downloader.in_parts(load, answer, ranges, partial, total)

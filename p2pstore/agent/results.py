@@ -79,7 +79,7 @@ class Results:
                 copied = entry.size_bytes
         finally:
             _close(fd)
-        await agent.must_agree(request, entry)
+        entry = await agent.must_agree(request, entry)
         judgement = agent.judge(entry, request.wish)
         way = Way(False, "the file's own inode, time and length", copied, warnings=request.warnings)
         return agent.hand(request, entry, way, judgement, started)

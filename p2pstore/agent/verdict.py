@@ -45,6 +45,7 @@ def appraise(request: Request, answer: Answer, part: PartialInfo | None = None) 
         scope = scope_of(request.caller.uid)
     key = key_of(request.url.text, scope)
     validator, total = (part.validator, part.length) if part is not None else (answer.validator, answer.total)
+    resumable = part is not None or answer.span is not None
     modified = next((value for name, value in answer.headers if name == "last-modified"), None)
     draft = Draft(
         key=key,
@@ -56,7 +57,7 @@ def appraise(request: Request, answer: Answer, part: PartialInfo | None = None) 
         request_at=answer.request_at,
         response_at=answer.response_at,
         owner_uid=-1 if scope == PUBLIC else request.caller.uid,
-        validator=(validator or "") if keep else "",
+        validator=(validator or "") if keep and resumable else "",
     )
     only_uid = request.caller.uid if scope != request.scope else None
     return Found(draft, announced_of(answer), keep, only_uid, private or why)

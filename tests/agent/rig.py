@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import random
 import shutil
@@ -19,12 +20,13 @@ from p2pstore.config import MIB, Config
 from p2pstore.sources.origin import OriginClient
 from p2pstore.storage.store import Store
 from p2pstore.types import Caller
+from tests.origin import content as make_content
 
 OWN_UID: Final = os.geteuid()
 """The agent's own user; whoever calls without another uid is that one."""
 PIECE: Final = 256 << 10
 """Bytes of a piece of a file of at most 512 MiB."""
-LARGE: Final = 5 * MIB + 12_345
+LARGE: Final = 2 * MIB + 12_345
 """Bytes of a file that comes in several requests."""
 
 
@@ -148,6 +150,10 @@ def config_of(**tables: dict[str, Any]) -> Config:
     for table, fields in tables.items():
         changed[table] = replace(changed.get(table, getattr(base, table)), **fields)
     return replace(base, **changed)
+
+
+content = functools.lru_cache(maxsize=64)(make_content)
+"""`tests.origin.content`, made once for equal sizes and seeds."""
 
 
 def read_all(fd: int) -> bytes:

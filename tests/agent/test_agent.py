@@ -21,8 +21,8 @@ from p2pstore.errors import (
     OriginRefused,
 )
 from tests.agent.conftest import Making
-from tests.agent.rig import LARGE, OWN_UID, PIECE, Got, Rig, read_all
-from tests.origin import Behaviour, Origin, basic, bearer, content
+from tests.agent.rig import LARGE, OWN_UID, PIECE, Got, Rig, content, read_all
+from tests.origin import Behaviour, Origin, basic, bearer
 
 FRESH = {"Cache-Control": "max-age=60"}
 OTHER_UID = OWN_UID + 1234
