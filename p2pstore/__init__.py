@@ -92,8 +92,8 @@ def __getattr__(name: str) -> Any:
         value = getattr(import_module("p2pstore.client.default"), name)
     elif name in _CLASSES:
         value = getattr(import_module(_CLASSES[name]), name)
-    elif name[:1].isupper() and hasattr(errors := import_module("p2pstore.errors"), name):
-        value = getattr(errors, name)
+    elif name in (errors := _errors()):
+        value = errors[name]
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = value
@@ -102,5 +102,8 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     """Everything that can be asked for."""
-    errors = import_module("p2pstore.errors").BY_CODE.values()
-    return sorted({*globals(), *_FUNCTIONS, *_CLASSES, *(error.__name__ for error in errors)})
+    return sorted({*globals(), *_FUNCTIONS, *_CLASSES, *_errors()})
+
+
+def _errors() -> dict[str, Any]:
+    return {error.__name__: error for error in import_module("p2pstore.errors").BY_CODE.values()}

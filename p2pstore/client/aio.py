@@ -7,7 +7,7 @@ import math
 import os
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Iterable
-from typing import TYPE_CHECKING, Any, Final, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, TypeVar, Unpack
 
 from p2pstore.client import wishes
 from p2pstore.client.channel import ConnectionLost, OnEvent
@@ -21,6 +21,7 @@ from p2pstore.errors import AgentUnreachable
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from aiofiles.base import AiofilesContextManager
     from aiofiles.threadpool.binary import AsyncBufferedReader
 
 MAX_EVENTS: Final = 4096
@@ -105,17 +106,20 @@ class AsyncClient:
             delivery.abandon()
             raise
 
-    async def open(self, url: str, **wish: Unpack[Wish]) -> AsyncBufferedReader:
-        """As Client.open; the file is an aiofiles handle, to be used with `async with`."""
+    def open(self, url: str, **wish: Unpack[Wish]) -> AiofilesContextManager[AsyncBufferedReader]:
+        """As Client.open; to be awaited or used with `async with`, as aiofiles.open is. Its reads wait in worker threads."""
+        from aiofiles.base import AiofilesContextManager
+
+        return AiofilesContextManager(self._open(url, wish))
+
+    async def _open(self, url: str, wish: Wish) -> AsyncBufferedReader:
         from aiofiles.threadpool import wrap
 
         opening = asyncio.get_running_loop().run_in_executor(None, lambda: self._blocking.open(url, **wish))
         try:
             file = await asyncio.shield(opening)
         except asyncio.CancelledError:
-            opening.add_done_callback(
-                lambda done: done.cancelled() or done.exception() or done.result().close()
-            )
+            opening.add_done_callback(_close_unseen)
             raise
         handle: AsyncBufferedReader = wrap(file)
         return handle
@@ -319,6 +323,12 @@ class AsyncClient:
         if descriptor >= 0:
             os.close(descriptor)
         return body
+
+
+def _close_unseen(opening: asyncio.Future[BinaryIO]) -> None:
+    """Close a file that was opened after nobody waited for it any more."""
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().close()
 
 
 async def _to_the_end(work: Awaitable[_T]) -> _T:

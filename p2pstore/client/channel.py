@@ -66,10 +66,9 @@ class Channel:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.pid = os.getpid()
+        self._sock = _connect(path)
         self.closed = False
         self.greeting: dict[str, Any] = {}
-        self._sock = _connect(path)
         self._send, self._receive_into = self._sock.send, self._sock.recvmsg_into
         self._timeout_s: float | None = CONNECT_TIMEOUT_S
         self._last_id = _FIRST_ID
@@ -82,7 +81,7 @@ class Channel:
         _open_channels.add(self)
 
     def __repr__(self) -> str:
-        return f"<Channel {self.path} pid={self.pid}{' closed' if self.closed else ''}>"
+        return f"<Channel {self.path}{' closed' if self.closed else ''}>"
 
     def __del__(self) -> None:
         if not getattr(self, "closed", True):

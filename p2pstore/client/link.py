@@ -16,6 +16,7 @@ from p2pstore.errors import DeadlineExceeded, P2PStoreError, RemoteProtocolError
 from p2pstore.wire.frames import MAX_ID, MAX_REPLY_BYTES, Decoder, encode
 from p2pstore.wire.messages import DONE, EVENT, FAILED, GREETING, PROTOCOL
 
+CONNECT_AGAIN_S: Final = 0.01
 RECEIVE_BYTES: Final = 64 * 1024
 _ANCILLARY_BYTES: Final = socket.CMSG_SPACE(8)
 _FLAGS: Final = int(socket.MSG_CMSG_CLOEXEC)
@@ -53,7 +54,13 @@ class Link:
         sock.setblocking(False)
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                await loop.sock_connect(sock, path)
+                # Not by sock_connect: when the listener's queue is full it takes the socket for connected.
+                while True:
+                    try:
+                        sock.connect(path)
+                        break
+                    except BlockingIOError:
+                        await asyncio.sleep(CONNECT_AGAIN_S)
         except OSError as error:
             sock.close()
             raise no_agent(path, error) from error

@@ -81,18 +81,26 @@ def get_many(
                     yield one.failed(error)
             if not asked:
                 return
-            request_id, code, body, fd = channel.receive(limit_s)
-            known = asked.get(request_id)
-            if known is not None and code == EVENT:
-                known.on_event(body, fd)
-            elif known is not None and code in (DONE, FAILED):
-                del asked[request_id]
-                yield known.ended(Got(body, fd, known.url)) if code == DONE else known.failed(from_wire(body))
-            elif fd >= 0:
-                os.close(fd)
+            end = _next_end(channel, asked, limit_s)
+            if end is not None:
+                yield end
     finally:
         for one in asked.values():
             one.failed(P2PStoreError("given up"))
+
+
+def _next_end(channel: Channel, asked: dict[int, _Asked], limit_s: float) -> Got | P2PStoreError | None:
+    """Take one frame; what it ended, if it ended one."""
+    request_id, code, body, fd = channel.receive(limit_s)
+    known = asked.get(request_id)
+    if known is not None and code == EVENT:
+        known.on_event(body, fd)
+    elif known is not None and code in (DONE, FAILED):
+        del asked[request_id]
+        return known.ended(Got(body, fd, known.url)) if code == DONE else known.failed(from_wire(body))
+    elif fd >= 0:
+        os.close(fd)
+    return None
 
 
 def _send(

@@ -6,7 +6,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Unpack
 
 from p2pstore.client import wishes
@@ -117,7 +117,7 @@ class Client:
         output: Callable[[str], Output] | None = None,
         link: str = "auto",
         **wish: Unpack[Wish],
-    ) -> Iterator[Got | P2PStoreError]:
+    ) -> Generator[Got | P2PStoreError, None, None]:
         """The files of many URLs over one connection, `jobs` at a time, in the order in which they are there.
 
         A URL that failed gives its error, whose `details["url"]` is the URL as it was asked for, like `Got.asked`. `output`
@@ -191,7 +191,7 @@ class Client:
 
     def events(
         self, kinds: Iterable[str] = (), *, timeout_s: float | None = None
-    ) -> Iterator[dict[str, Any]]:
+    ) -> Generator[dict[str, Any], None, None]:
         """What happens in the agent, as it happens: maps with `event`, `url`, `key`, `at`; all kinds when none are named.
 
         Ends by closing the iterator. Raises DeadlineExceeded when nothing happened for `timeout_s`.

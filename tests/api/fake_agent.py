@@ -272,8 +272,8 @@ class Serving(threading.Thread):
         super().__init__(name="serving")
         self.path = str(path)
         self._directory, self._prepare = directory, prepare
-        self._up = threading.Event()
-        self._stop: asyncio.Event
+        self.up = threading.Event()
+        self.stopping: asyncio.Event
         self.loop: asyncio.AbstractEventLoop
         self.agent: FakeAgent
         self.server: JobServer
@@ -282,13 +282,13 @@ class Serving(threading.Thread):
         asyncio.run(self._serve())
 
     async def _serve(self) -> None:
-        self.loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        self.loop, self.stopping = asyncio.get_running_loop(), asyncio.Event()
         self.agent = FakeAgent(self._directory)
         self._prepare(self.agent)
         self.server = JobServer(self.agent, JobsConfig(), listen(self.path, everybody=False))
         await self.server.start()
-        self._up.set()
-        await self._stop.wait()
+        self.up.set()
+        await self.stopping.wait()
         await self.server.aclose()
 
     def do(self, call: Callable[[], object]) -> None:
@@ -301,6 +301,11 @@ class Serving(threading.Thread):
 
         self.loop.call_soon_threadsafe(run)
         assert done.wait(20)
+
+    def hang_up(self) -> None:
+        """Close every connection; on the server's loop."""
+        for connection in list(self.server._connections):
+            connection.close()
 
     def wait_until(self, true: Callable[[], bool]) -> None:
         """Wait until something holds, looked at on the server's loop."""
@@ -320,17 +325,26 @@ def serving(
     """An agent on `path`, in a thread, until the block ends."""
     thread = Serving(directory, path or directory / "s", prepare)
     thread.start()
-    assert thread._up.wait(20)
+    assert thread.up.wait(20)
     try:
         yield thread
     finally:
-        thread.loop.call_soon_threadsafe(thread._stop.set)
+        thread.loop.call_soon_threadsafe(thread.stopping.set)
         thread.join(20)
 
 
 def open_descriptors() -> int:
     """How many descriptors this process has open."""
     return len(os.listdir("/proc/self/fd"))
+
+
+def settles_at(count: int) -> bool:
+    """Whether this process comes to have so many descriptors open; the server's thread closes what it sent a little later."""
+    for _ in range(2000):
+        if open_descriptors() == count:
+            return True
+        threading.Event().wait(0.005)
+    return False
 
 
 async def until(true: Callable[[], object]) -> None:
