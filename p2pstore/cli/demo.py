@@ -29,6 +29,8 @@ SLOW_RATE: Final = 4 << 20
 """Bytes a second that each request for the slow file gets."""
 PEEK_AT: Final = SLOW_BYTES - (3 << 20)
 PEEK_BYTES: Final = 1 << 20
+MAX_COPIES: Final = 1.5
+"""What an origin on loopback may have on its way when a stream ends early is much of a small file."""
 START_TIMEOUT_S: Final = 20.0
 COMMAND_TIMEOUT_S: Final = 120.0
 STOP_TIMEOUT_S: Final = 10.0
@@ -72,7 +74,11 @@ class Demo:
             click.echo(f"\nA toy origin serves {url}: {show_size(SIZE_BYTES)}, {digest[:19]}…")
             self._get(url, digest, "first.bin", "the first time, from the origin")
             sent = self._told(0)
-            _must(sent == SIZE_BYTES, f"the origin sent {sent} bytes of a file of {SIZE_BYTES}")
+            # A stream that ends early for another's sake may have had some bytes on their way already.
+            _must(
+                SIZE_BYTES <= sent <= SIZE_BYTES * MAX_COPIES,
+                f"the origin sent {sent} bytes for {SIZE_BYTES}",
+            )
             self._get(url, digest, "second.bin", "again, from the cache")
             more = self._told(sent)
             _must(more == 0, f"the origin sent {more} bytes for a file that was in the cache")

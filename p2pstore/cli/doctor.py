@@ -160,7 +160,7 @@ def socket_finding(door: Door, status: Mapping[str, Any] | P2PStoreError | None)
         return Finding(
             level, "socket", f"{door.socket}: {stale}", "p2pstore agent (get starts one by itself)"
         )
-    version = status.get("version", __version__)
+    version = status["version"]
     seen = f"{door.socket}: agent {version}, pid {status['pid']}, uid {status['uid']}"
     if version != __version__:
         return Finding(WARN, "socket", f"{seen}; this command is {__version__}", "restart the agent")

@@ -116,13 +116,13 @@ def command(given: Globals, /, **flags: Any) -> int:
 
     \b
     Examples:
-      p2pstore get https://example.org/big.bin -o big.bin
-      p2pstore get --digest sha256:9f2c... -d data https://example.org/a.nc https://example.org/b.nc
+      p2pstore get --digest sha256:9f2c... https://example.org/big.bin -o big.bin
+      p2pstore get -d data https://example.org/a.nc https://example.org/b.nc
       tar xzf "$(p2pstore get -q https://example.org/src.tar.gz)"
       p2pstore get -H @token.txt --json -i urls.txt -d data
     """
     targets = plan(read_urls(flags["urls"], flags["input_file"]), flags)
-    wish = read_wish(flags)
+    wish = read_wish(flags, len(targets))
     show = shower(flags["progress"], quiet=flags["quiet"])
     told = Told(flags["as_json"], flags["quiet"], flags["verbose"], show, len(targets))
     began = time.monotonic()

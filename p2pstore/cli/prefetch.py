@@ -26,7 +26,8 @@ def command(given: Globals, /, **flags: Any) -> int:
       p2pstore prefetch https://example.org/a.nc https://example.org/b.nc
       p2pstore prefetch -i urls.txt && p2pstore wait -i urls.txt
     """
-    wanted, wish = read_urls(flags["urls"], flags["input_file"]), read_wish(flags)
+    wanted = read_urls(flags["urls"], flags["input_file"])
+    wish = read_wish(flags, len(wanted))
     accepted = cached = 0
     with connect(given, quiet=flags["quiet"]) as client:
         for urls, arguments in by_digest(wanted, wish):

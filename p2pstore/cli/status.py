@@ -42,7 +42,7 @@ def describe(status: Mapping[str, Any]) -> list[str]:
         f"requests  {counters['hits']} hits, {counters['misses']} misses, {counters['joined']} joined a load, "
         f"{counters['stale_served']} stale",
         f"loads     {status['loads']} now, {counters['loads']} begun, {counters['loads_failed']} failed",
-        f"agent     {status.get('version', '?')}, pid {status['pid']}, up {show_seconds(status['uptime_s'])}, "
+        f"agent     {status['version']}, pid {status['pid']}, up {show_seconds(status['uptime_s'])}, "
         f"{status['connections']} connections",
         f"socket    {status['socket']}",
         f"directory {status['cache_dir']}",

@@ -26,7 +26,8 @@ def command(given: Globals, /, **flags: Any) -> int:
       p2pstore wait -m 10m https://example.org/a.nc && ./job a.nc
       p2pstore wait --json -i urls.txt
     """
-    wanted, wish = read_urls(flags["urls"], flags["input_file"]), read_wish(flags)
+    wanted = read_urls(flags["urls"], flags["input_file"])
+    wish = read_wish(flags, len(wanted))
     errors: list[P2PStoreError] = []
     with connect(given, quiet=flags["quiet"]) as client:
         for urls, arguments in by_digest(wanted, wish):

@@ -94,7 +94,7 @@ _ASKING: Final = (
         "digests",
         multiple=True,
         metavar="ALG:HEX",
-        help="What the contents must be: sha256:, sha512:, blake3: or md5:.",
+        help="What the contents must be, for one URL: sha256:, sha512:, blake3: or md5:.",
     ),
     click.option(
         "-H",
@@ -137,15 +137,20 @@ _ASKING: Final = (
 )
 
 
-def read_wish(flags: dict[str, Any]) -> Wish:
-    """The wish in the flags of a command; raises UsageError. Asks for a password on the terminal when one is missing."""
+def read_wish(flags: dict[str, Any], urls: int = 1) -> Wish:
+    """The wish in the flags of a command for so many URLs; raises UsageError. Asks for a password that is missing."""
+    digests = tuple(flags["digests"])
+    if digests and urls > 1:
+        raise click.UsageError(
+            "--digest is that of one file; for several, write each beside its URL in a list (-i)."
+        )
     if flags.get("refresh") and flags.get("offline"):
         raise click.UsageError("--refresh and --offline contradict each other.")
     if flags["netrc_file"] is not None:
         # The client reads the file that this variable names, as other programs do.
         os.environ["NETRC"] = flags["netrc_file"]
     return Wish(
-        digests=tuple(flags["digests"]),
+        digests=digests,
         headers=tuple(_headers(flags["headers"])),
         auth=_auth(flags["user"], flags["bearer"]),
         netrc=flags["netrc"] or flags["netrc_file"] is not None,

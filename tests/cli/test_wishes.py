@@ -98,6 +98,12 @@ def test_what_makes_no_sense_is_a_usage_error(flags: dict[str, Any]) -> None:
         read_wish(FLAGS | flags)
 
 
+def test_a_digest_is_that_of_one_file() -> None:
+    assert read_wish(FLAGS | {"digests": ("md5:a", "sha256:b")}).digests == ("md5:a", "sha256:b")
+    with pytest.raises(click.UsageError, match="beside its URL"):
+        read_wish(FLAGS | {"digests": ("sha256:b",)}, 2)
+
+
 def test_a_bad_header_is_not_repeated_because_it_may_be_a_secret() -> None:
     with pytest.raises(click.UsageError) as wrong:
         read_wish(FLAGS | {"headers": ("Authorization Bearer s3cret",)})
