@@ -77,6 +77,8 @@ class Disk:
         self.idle: dict[str, Idle] = {}
         self.working: set[str] = set()
         """Unfinished objects that somebody works on."""
+        self.has_trash = False
+        """Whether something could be moved to `trash/` but not removed from there."""
         self.rebuilding = False
         self.floor_bytes = 0
         """While the index is being made again: what the cache is known to hold, indexed or not."""

@@ -73,6 +73,7 @@ class Flusher:
     def _begin(self) -> tuple[int, int]:
         disk = self._disk
         disk.flush_touched()
+        leftovers.empty_trash(disk)
         now = disk.monotonic()
         if now - self._aged_at >= min(AGE_STEP_S, disk.config.partial_age_s):
             leftovers.age(disk, now - self._aged_at)

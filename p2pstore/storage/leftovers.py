@@ -5,6 +5,7 @@ All of an unfinished object's length is charged from the beginning, so that a do
 
 from __future__ import annotations
 
+import logging
 from typing import Final
 
 from p2pstore.storage import space
@@ -14,6 +15,7 @@ from p2pstore.storage.layout import PART, TRASH
 from p2pstore.wire.records import LOG_LINE_BYTES
 
 _LOG_HEAD_BYTES: Final = 4096
+log = logging.getLogger(__name__)
 
 
 def data_path(name: str) -> str:
@@ -49,7 +51,18 @@ def remove(disk: Disk, name: str) -> None:
         disk.files.rename(f"{PART}/{name}", aside)
     except FileNotFoundError:
         return
-    remove_folder(disk.files, aside)
+    try:
+        remove_folder(disk.files, aside)
+    except OSError as error:
+        log.warning("trash is left for later error=%s", error)
+        disk.has_trash = True
+
+
+def empty_trash(disk: Disk) -> None:
+    """Remove what could not be removed before."""
+    if disk.has_trash:
+        empty_folder(disk.files, TRASH)
+        disk.has_trash = False
 
 
 def remove_folder(files: Files, path: str) -> None:

@@ -65,7 +65,7 @@ class SmallFiles:
         try:
             self._writer.guarded(lambda: publish(self._disk, batch), "can't store")
         # It is each waiter's error, whatever it is.
-        except Exception as error:
+        except BaseException as error:
             for one in batch:
                 one.error = one.error or error
         return [(one.future, publication) for one, publication in zip(waiting, batch, strict=True)]
