@@ -141,8 +141,8 @@ async def test_keeps_the_pace(client: OriginClient, origin: Origin, ask: Any, si
 
 
 async def test_a_pause_is_not_a_stall(make_client: Any, origin: Origin, ask: Any, sink: Any) -> None:
-    client = make_client(stall_timeout_s=0.2)
-    waits = iter([0.7, 0.0])
+    client = make_client(stall_timeout_s=0.5)
+    waits = iter([1.2, 0.0])
     answer = await client.first(ask(origin.serve("/f", BIG)))
     assert await answer.pour(sink, lambda size: next(waits, 0.0)) == len(BIG)
     await answer.aclose()

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from p2pstore import errors
-from p2pstore.sources import pool as pool_module
 from p2pstore.sources.base import unpaced
 from p2pstore.sources.dial import Dialer, Route
 from p2pstore.sources.filling import Filling
@@ -80,6 +79,7 @@ async def test_a_small_body_is_held_whole_though_it_comes_after_its_head(
     pool: LanePool, origin: Origin, route: Route
 ) -> None:
     origin.serve("/f", BIG[:20_000], behaviour=Behaviour(drip_bytes=15_000, drip_s=0.02))
+    pool._tick_s = 30.0  # so that nothing but the body's end ends the wait
     lane, _ = await pool.ask(route, get("/f"), hold)
     assert lane.held_whole
     pool.give_back(lane)
@@ -132,67 +132,8 @@ async def test_a_plan_that_refuses_ends_the_exchange(pool: LanePool, origin: Ori
     assert pool.idle == 0
 
 
-async def test_closing_fails_what_is_under_way(
-    pool: LanePool, origin: Origin, route: Route, sink: Any
-) -> None:
-    origin.serve("/f", BIG, behaviour=Behaviour(stall_after=1_000_000))
-    task = asyncio.create_task(pool.ask(route, get("/f"), lambda head: Filling(sink, 0, len(BIG))))
-    await origin.stalled("/f")
-    pool.aclose()
-    with pytest.raises(errors.OriginUnreachable):
-        await task
-    assert sink.out == 0
-
-
 async def test_a_closing_answer_is_not_kept(pool: LanePool, origin: Origin, route: Route, sink: Any) -> None:
     origin.serve("/f", BIG, headers={"Connection": "close"})
     lane, _ = await pool.ask(route, get("/f"), lambda head: Filling(sink, 0, len(BIG)))
     pool.give_back(lane)
     assert sink.data == BIG and pool.idle == 0
-
-
-async def test_idle_lanes_end_in_time_and_number(
-    pool: LanePool, origin: Origin, route: Route, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    origin.serve("/f", b"x")
-    lanes = [(await pool.ask(route, get("/f"), hold))[0] for _ in range(3)]
-    monkeypatch.setattr(pool_module, "MAX_IDLE", 2)
-    for lane in lanes:
-        lane.take_held()
-        pool.give_back(lane)
-    await asyncio.sleep(0)
-    assert pool.idle == 2
-    monkeypatch.setattr(pool_module, "IDLE_S", 0.0)
-    pool._look()
-    await asyncio.sleep(0)
-    assert pool.idle == 0
-
-
-async def test_bytes_that_wait_on_a_kept_lane_are_not_the_next_answer(
-    pool: LanePool, raw_server: Any, sink: Any
-) -> None:
-    sent = asyncio.Event()
-
-    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        request = await reader.readuntil(b"\r\n\r\n")
-        answer = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n"
-        writer.write(answer + (b"good" if b"/good" in request else b"evil"))
-        await writer.drain()
-        if b"/good" not in request:
-            await sent.wait()
-            writer.write(answer + b"evil")
-        await reader.read()
-
-    route = Route("127.0.0.1", await raw_server(script), True, False)
-    lane, _ = await pool.ask(route, get("/evil"), hold)
-    lane.take_held()
-    pool.give_back(lane)
-    lane._transport.pause_reading()  # type: ignore[union-attr]  # as if the loop had not come round to it
-    sent.set()
-    for _ in range(500):
-        if lane._extra():
-            break
-        await asyncio.sleep(0.01)
-    lane, _ = await pool.ask(route, get("/good"), hold)
-    assert lane.take_held() == b"good"
-    pool.give_back(lane)
