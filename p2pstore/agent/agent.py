@@ -20,7 +20,7 @@ from dataclasses import replace
 from typing import Any
 
 from p2pstore.agent import verify
-from p2pstore.agent.asks import Asks, Request
+from p2pstore.agent.asks import Asks, Request, is_variant
 from p2pstore.agent.downloader import Downloader
 from p2pstore.agent.events import Bus
 from p2pstore.agent.handout import Way, result
@@ -183,10 +183,10 @@ class Agent:
                 if outcome.only_uid not in (None, request.caller.uid) and not alone:
                     alone = True
                     continue
-                if not new and not _is_variant_of(outcome.entry, request):
+                if not new and not is_variant(outcome.entry, request):
                     continue  # chosen by the fields of the one who began it
                 entry = await self.must_agree(request, outcome.entry, outcome.fd)
-                return self._hand_outcome(request, replace(outcome, entry=entry), started)
+                return self.hand_outcome(request, replace(outcome, entry=entry), started)
             finally:
                 self.loads.leave(load, waiter)
 
@@ -204,7 +204,7 @@ class Agent:
         best: tuple[Entry | None, Judgement | None] = None, None
         for key in request.keys:
             entry = self.store.hot(key) or await self.store.lookup(key)
-            if entry is None or not _is_variant_of(entry, request):
+            if entry is None or not is_variant(entry, request):
                 continue
             judgement = self.judge(entry, request.wish)
             if judgement.answer is Answer.FRESH:
@@ -241,7 +241,8 @@ class Agent:
             raise verify.mismatch(request.url.text, wrong, entry.digests, "the caller's digest")
         return entry
 
-    def _hand_outcome(self, request: Request, outcome: Outcome, started: float) -> Reply:
+    def hand_outcome(self, request: Request, outcome: Outcome, started: float) -> Reply:
+        """The reply that hands out what a load brought, kept or not."""
         entry = outcome.entry
         judgement = self.judge(entry)
         way = Way(False, outcome.why, outcome.origin_bytes, warnings=request.warnings)
@@ -276,8 +277,3 @@ class Agent:
     def idle_since(self) -> float | None:
         """Since when (monotonic) nothing has been loaded or prefetched; None while something is."""
         return self.staging.idle_since()
-
-
-def _is_variant_of(entry: Entry, request: Request) -> bool:
-    """Whether the fields that chose this entry are those of the request (RFC 9111 4.1)."""
-    return entry.vary == freshness.vary_key(entry.headers, request.headers)

@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from p2pstore.cache.freshness import Wish
+from p2pstore.cache.freshness import Wish, vary_key
 from p2pstore.cache.keys import CanonicalUrl, canonical, key_of, scope_of
 from p2pstore.config import Config
 from p2pstore.errors import BadRequest
 from p2pstore.sources.base import Ask
 from p2pstore.trust.privacy import classify_request
-from p2pstore.types import CALLER_ALGORITHMS, PUBLIC, ByteRange, Caller, Digest, Key
+from p2pstore.types import CALLER_ALGORITHMS, PUBLIC, ByteRange, Caller, Digest, Draft, Entry, Key
 
 MAX_KNOWN_URLS: Final = 16384
 """Canonical forms kept, so that a URL asked for again is not parsed again."""
@@ -159,6 +159,11 @@ class Asks:
             first=first,
             if_range=if_range,
         )
+
+
+def is_variant(entry: Entry | Draft, request: Request) -> bool:
+    """Whether the fields that chose this entry are those of the request (RFC 9111 4.1)."""
+    return entry.vary == vary_key(entry.headers, request.headers)
 
 
 def _digests(texts: Any) -> tuple[Digest, ...]:

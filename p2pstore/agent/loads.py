@@ -67,6 +67,9 @@ class Load:
     progress: Progress = field(default_factory=Progress)
     state: str = "waiting for its turn"
     partial: Partial | None = None
+    inode: int = 0
+    file: int = 0
+    """Counts the growing files that there were: who reads another one than this reads another version."""
     core: Download | None = None
     begun: asyncio.Event = field(default_factory=asyncio.Event)
     reads: dict[int, tuple[ByteRange, asyncio.Future[None]]] = field(default_factory=dict)
@@ -75,14 +78,17 @@ class Load:
 
     def begin(self, partial: Partial, total: int | None) -> None:
         """The bytes have a place; readers may open it."""
-        self.partial = partial
-        self.progress.total = total
+        inode = _inode_of(partial)
+        if inode != self.inode:  # else it goes on with the same file after an interruption
+            self.inode, self.file = inode, self.file + 1
+        self.partial, self.progress.total = partial, total
         partial.on_piece = self._on_piece
         self.begun.set()
 
     def restart(self) -> None:
         """Another version is loaded from here on: who reads the old one is told so at its next read."""
         self.partial, self.core = None, None
+        self.inode, self.file = 0, self.file + 1
         self.begun.clear()
         self.progress.restart()
         self._wake_reads(lambda _: True)
@@ -255,6 +261,14 @@ class Loads:
     def _forget(self, load: Load) -> None:
         if self._running.get(load.key) is load:
             del self._running[load.key]
+
+
+def _inode_of(partial: Partial) -> int:
+    fd = partial.fd()
+    try:
+        return os.fstat(fd).st_ino
+    finally:
+        os.close(fd)
 
 
 def _seen(future: asyncio.Future[Outcome]) -> None:

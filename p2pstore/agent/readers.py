@@ -10,12 +10,12 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from p2pstore.agent.asks import Request
+from p2pstore.agent.asks import Request, is_variant
 from p2pstore.agent.handout import Way, result
 from p2pstore.agent.loads import Load, Waiter
 from p2pstore.agent.session import MAX_READERS_PER_SESSION, Push, Reply, Session
 from p2pstore.cache.freshness import Answer, Judgement
-from p2pstore.errors import BadRequest, DeadlineExceeded, OriginChanged, Overloaded
+from p2pstore.errors import BadRequest, CacheUnusable, DeadlineExceeded, NoSpace, OriginChanged, Overloaded
 from p2pstore.storage.partial import Partial
 from p2pstore.types import ByteRange, Entry, Root
 
@@ -36,7 +36,8 @@ class Reader:
     number: int
     load: Load
     waiter: Waiter
-    partial: Partial
+    file: int
+    """Which of the load's growing files its descriptor is of."""
 
 
 class Readers:
@@ -60,26 +61,42 @@ class Readers:
             raise Overloaded(
                 f"{MAX_READERS_PER_SESSION} files are open on this connection", hint="close some"
             )
-        load, waiter, _ = self._agent.loads.join((request.key, None), request, None)
+        return await self._growing_or_ended(session, request) or await self._complete(session, args, push, fd)
+
+    async def _growing_or_ended(self, session: Session, request: Request) -> Reply | None:
+        """The file as soon as it has a place, or is there already; None when that is not this caller's to see yet."""
+        started = self._agent.clock()
+        load, waiter, new = self._agent.loads.join((request.key, None), request, None)
+        stays = False
+        try:
+            await self._begun(load, request)
+            if not new and request.caller.uid != load.request.caller.uid:
+                return None  # whose it is shows only at the end
+            if load.future.done():
+                return self._ended(request, load, started)
+            partial = load.partial
+            if partial is None or not is_variant(partial.draft, request):
+                return None
+            fd, stays = partial.fd(), True
+            reader = Reader(self._next, load, waiter, load.file)
+            self._next += 1
+            session.readers[reader.number] = reader
+            return Reply(self._growing(request, reader, partial), fd)
+        finally:
+            if not stays:
+                self._agent.loads.leave(load, waiter)
+
+    async def _begun(self, load: Load, request: Request) -> None:
+        """Until the bytes have a place, or the load ended."""
         try:
             async with asyncio.timeout(request.deadline_s):
                 await _either(load)
         except TimeoutError:
-            self._agent.loads.leave(load, waiter)
             raise DeadlineExceeded(
-                f"{request.url.text}: nothing came ({load.state})", hint="give it more time"
+                f"{request.url.text}: nothing came ({load.state})",
+                hint="give it more time",
+                url=request.url.text,
             ) from None
-        except BaseException:
-            self._agent.loads.leave(load, waiter)
-            raise
-        if load.partial is None or load.future.done() or request.caller.uid != load.request.caller.uid:
-            # Over already, or another's: whose it is shows only at the end.
-            self._agent.loads.leave(load, waiter)
-            return await self._complete(session, args, push, fd)
-        reader = Reader(self._next, load, waiter, load.partial)
-        self._next += 1
-        session.readers[reader.number] = reader
-        return Reply(self._growing(request, reader), reader.partial.fd())
 
     async def ready(self, session: Session, args: dict[str, Any], push: Push, fd: int = -1) -> Reply:
         """Wait until bytes `start` to `stop`, or those up to the end of the file, are on disk."""
@@ -90,7 +107,7 @@ class Readers:
         deadline_s = float(args.get("deadline_s") or self._agent.config.jobs.wait_timeout_s)
         try:
             async with asyncio.timeout(deadline_s):
-                while not load.future.done() and load.partial is reader.partial:
+                while not load.future.done() and load.file == reader.file:
                     if load.has(ByteRange(start, max(stop, start + 1))):
                         return Reply({"size": load.progress.total, "complete": False})
                     await load.until_there(ByteRange(start, max(stop, start + 1)))
@@ -117,9 +134,9 @@ class Readers:
 
     def _end(self, reader: Reader) -> dict[str, Any]:
         load = reader.load
-        if load.partial is not reader.partial and not (load.future.done() and load.partial is None):
+        outcome = load.future.result() if load.future.done() else None
+        if outcome is None or load.file != reader.file:
             raise OriginChanged(f"{load.request.url.text} changed while it was read", hint="open it again")
-        outcome = load.future.result()
         return {"size": outcome.entry.size_bytes, "complete": True}
 
     async def _is_there(self, request: Request) -> bool:
@@ -127,13 +144,24 @@ class Readers:
         entry, _ = await self._agent.find(request)
         return entry is not None or request.wish.offline
 
+    def _ended(self, request: Request, load: Load, started: float) -> Reply | None:
+        """What a load brought that is through already, kept or not; None when there is another way to it."""
+        if isinstance(load.future.exception(), NoSpace | CacheUnusable):
+            return None
+        outcome = load.future.result()
+        if not is_variant(outcome.entry, request):
+            return None
+        reply = self._agent.hand_outcome(request, outcome, started)
+        assert isinstance(reply.body, dict)
+        return Reply({**reply.body, "reader": 0, "complete": True}, reply.fd)
+
     async def _complete(self, session: Session, args: dict[str, Any], push: Push, fd: int) -> Reply:
         reply = await self._agent.get(session, {**args, "want": "fd"}, push, fd)
         assert isinstance(reply.body, dict)
         return Reply({**reply.body, "reader": 0, "complete": True}, reply.fd)
 
-    def _growing(self, request: Request, reader: Reader) -> dict[str, Any]:
-        draft, total = reader.partial.draft, reader.load.progress.total
+    def _growing(self, request: Request, reader: Reader, partial: Partial) -> dict[str, Any]:
+        draft, total = partial.draft, reader.load.progress.total
         entry = Entry(
             key=draft.key,
             url=draft.url,
@@ -141,7 +169,7 @@ class Readers:
             ver=draft.ver,
             root=_NO_ROOT,
             size_bytes=total or 0,
-            piece_bytes=reader.partial.piece_bytes,
+            piece_bytes=partial.piece_bytes,
             headers=draft.headers,
         )
         way = Way(False, "being downloaded", total or 0, warnings=request.warnings)

@@ -136,6 +136,12 @@ class Rig:
         """`ready` of an open file."""
         return await self.call("ready", reader=reader, start=start, stop=stop, **args)
 
+    async def settled(self) -> None:
+        """Return once no load runs."""
+        async with asyncio.timeout(10):
+            while len(self.agent.loads):
+                await asyncio.sleep(0.002)
+
     def as_if_killed(self, directory: Path) -> Rig:
         """Another agent that finds what this one would leave behind if it were killed now."""
         shutil.copytree(self.directory, directory)

@@ -300,6 +300,9 @@ class Growing:
         self.there = 0
         self.on_piece: Callable[[int], None] | None = None
 
+    def fd(self) -> int:
+        return os.open(os.devnull, os.O_RDONLY)
+
     def has(self, rng: ByteRange) -> bool:
         return rng.stop <= self.there
 
