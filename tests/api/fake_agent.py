@@ -238,7 +238,9 @@ class FakeAgent:
         if args["name"] in self.put_bytes and not args.get("replace"):
             raise NameTaken(f"put:{args['name']} exists", hint="use --replace")
         self.put_bytes[args["name"]] = content
-        return Reply({"name": args["name"], "size": len(content), "durable": 1, "seconds": 0.0})
+        return Reply(
+            {"name": args["name"], "size": len(content), "durable": 1, "seconds": 0.0, "ver": self.ver}
+        )
 
     async def check(self, session: Session, args: dict[str, Any], push: Push, fd: int) -> Reply:
         push({"event": "checked", "url": "u1", "ok": True}, -1)

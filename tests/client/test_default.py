@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,11 @@ import pytest
 
 import p2pstore
 from p2pstore import errors
+from p2pstore.client.aio import AsyncClient
+from p2pstore.client.deliver import LINKS
+from p2pstore.client.got import Got
+from p2pstore.client.sync import Client
+from p2pstore.client.wishes import Wish
 from tests.api.fake_agent import FakeAgent, serving
 
 
@@ -55,3 +61,11 @@ def test_importing_loads_nothing_of_it() -> None:
     script = "import sys, p2pstore; print(*(name for name in sys.modules if name.startswith('p2pstore.')))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
+
+
+def test_the_reference_page_names_everything() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "python.md").read_text(encoding="utf-8")
+    code = " ".join(re.findall(r"`([^`]+)`", re.sub(r"```.*?```", "", page, flags=re.DOTALL)))
+    methods = {name for name in (*vars(Client), *vars(AsyncClient), *vars(Got)) if not name.startswith("_")}
+    wanted = methods | Wish.__annotations__.keys() | set(LINKS) | p2pstore._FUNCTIONS | set(p2pstore._CLASSES)
+    assert sorted(name for name in wanted if not re.search(rf"\b{name}\b", code)) == []

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from p2pstore.errors import BadRequest
 from p2pstore.wire import messages
+from p2pstore.wire.frames import Decoder
 from p2pstore.wire.messages import ARGUMENTS, ONE_OF, REQUIRED, TAKES_FD, check_arguments
 
 GOOD: dict[str, list[dict[str, Any]]] = {
@@ -162,3 +164,17 @@ def test_the_greeting_names_the_protocol() -> None:
         "uid": 7,
         "max_frame": 1 << 20,
     }
+
+
+def test_the_exchange_in_the_reference_page_is_real() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "protocol.md").read_text(encoding="utf-8")
+    block = page.split("```")[1]
+    frames = [
+        bytes.fromhex("".join(line[6:53] for line in part.strip("\n").splitlines()))
+        for part in block.strip("\n").split("\n\n")
+    ]
+    greeting, request, answer = (Decoder().feed(frame)[0] for frame in frames)
+    assert greeting == [0, messages.GREETING, messages.greeting("0.1.0", 4711, 1000)]
+    assert request == [1, "get", {"url": "https://example.org/a"}]
+    assert answer[:2] == [1, messages.DONE] and answer[2]["fd"] is True and answer[2]["size"] == 5
+    check_arguments(request[1], request[2])
