@@ -87,7 +87,7 @@ class Agent:
         loader = Loader(config, store, origin, self.asks, downloader, self.bus, self.stats, rng, wall)
         self.loads = Loads(loader.run, clock, config.jobs.max_loads, config.jobs.max_waiting)
         self.hits = Hits(self)
-        self.passing = Passing(self, origin)
+        self.passing = Passing(self, origin, bucket)
         self.readers = Readers(self)
         self.staging = Staging(self)
         self.inventory = Inventory(self)

@@ -137,10 +137,10 @@ class Rig:
         return await self.call("ready", reader=reader, start=start, stop=stop, **args)
 
     async def settled(self) -> None:
-        """Return once no load runs."""
-        async with asyncio.timeout(10):
-            while len(self.agent.loads):
-                await asyncio.sleep(0.002)
+        """Return once the loads that run now have ended."""
+        tasks = [load.task for load in self.agent.loads if load.task is not None]
+        if tasks:
+            await asyncio.wait(tasks)
 
     def as_if_killed(self, directory: Path) -> Rig:
         """Another agent that finds what this one would leave behind if it were killed now."""
