@@ -38,7 +38,7 @@ def make_room(disk: Disk, needed_bytes: int, needed_inodes: int) -> None:
         goal = eviction.goal(disk.usage(), tight, needed_bytes, needed_inodes)
         if goal is None:
             return
-        if not sum(len(slice_) for slice_ in _victims(disk, goal)) and not _drop_others(disk, goal):
+        if not _gone(disk, goal) and not _drop_others(disk, goal) and not _gone(disk, goal, leased=True):
             break
     if eviction.goal(disk.usage(), tight, needed_bytes, needed_inodes) is not None:
         raise NoSpace(
@@ -83,10 +83,18 @@ def _down_to_low(disk: Disk, needed_bytes: int) -> Marks:
     return low
 
 
-def _victims(disk: Disk, goal: Goal) -> Iterator[list[Row]]:
-    """Remove what the plan names, slice by slice."""
+def _gone(disk: Disk, goal: Goal, *, leased: bool = False) -> int:
+    """Remove what the plan names; returns how many entries went."""
+    return sum(len(slice_) for slice_ in _victims(disk, goal, leased=leased))
+
+
+def _victims(disk: Disk, goal: Goal, *, leased: bool = False) -> Iterator[list[Row]]:
+    """Remove what the plan names, slice by slice.
+
+    `leased` ones go only when a load has no room otherwise: whoever has the path asks again, whoever gets nothing can't go on.
+    """
     rows: dict[tuple[Key, Version], Row] = {}
-    planned = eviction.plan(_candidates(disk, rows), goal)
+    planned = eviction.plan(_candidates(disk, rows, leased=leased), goal)
     while chosen := list(islice(planned, SLICE)):
         victims = [rows.pop((one.key, one.ver)) for one in chosen]
         remove_rows(disk, victims)
@@ -94,13 +102,13 @@ def _victims(disk: Disk, goal: Goal) -> Iterator[list[Row]]:
         yield victims
 
 
-def _candidates(disk: Disk, rows: dict[tuple[Key, Version], Row]) -> Iterator[Candidate]:
+def _candidates(disk: Disk, rows: dict[tuple[Key, Version], Row], *, leased: bool) -> Iterator[Candidate]:
     """Entries, the one used longest ago first; `rows` gets the row of each that may be chosen."""
     after = (-1, 0)
     where = f"seq != {DOOMED} AND (access, id) > (?, ?) AND NOT (area = {int(Area.PUT)} AND current = 1)"
     while page := disk.index.select(where, after, order="access, id", limit=SLICE):
         for row in page:
-            if disk.is_leased(row):
+            if not leased and disk.is_leased(row):
                 continue
             entry = row.entry
             rows[entry.key, entry.ver] = row
@@ -142,7 +150,7 @@ def finish_doomed(disk: Disk, rows: list[Row]) -> None:
             disk.files.unlink(path)
             if area is Area.PUT:
                 folders.add(path.rpartition("/")[0])
-            if disk.index.delete(row):
+            if disk.index.delete(row) and disk.is_free(area, row.entry.root):
                 disk.unlink_object(area, row.entry.root)
     disk.floor_bytes -= before - disk.index.entry_bytes
     for folder in folders:

@@ -64,6 +64,7 @@ class Partial:
         self._max_taken = BLOCKS_PER_STREAM * streams
         self._loop = asyncio.get_running_loop()
         self._lock = threading.Lock()
+        self._turn = threading.Lock()
         self._parts: dict[int, dict[int, bytes]] = {}
         self._digests = bytearray()
         self._tail: tuple[int, bytes, int] | None = None
@@ -189,7 +190,9 @@ class Partial:
         try:
             view = block if size == len(block) else block[:size]
             top = tree.top_of(tree.leaves(view))
-            self._files.pwrite(self.work.data_fd, view, offset)
+            # Writers of one file wait for each other in the kernel by spinning, which takes the core that another hashes on.
+            with self._turn:
+                self._files.pwrite(self.work.data_fd, view, offset)
             index = self._arrived(offset, size, top)
         except (OSError, sqlite3.Error) as failure:
             error = faults.translated(failure, f"can't write {self.draft.url}")

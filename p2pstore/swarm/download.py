@@ -15,8 +15,11 @@ from p2pstore.types import ByteRange
 MAX_READERS: Final = 1024
 """Readers whose position counts at one time; one more is served too, but in file order."""
 SPLIT_PIECES: Final = 4
-"""A span is cut for another stream only when that saves at least this many pieces of waiting: the cut costs a
+"""A span is cut for a blocked reader only when that saves at least this many pieces of waiting: the cut costs a
 connection, because bytes that were asked for must be thrown away."""
+TAKE_OVER_PIECES: Final = 16
+"""A span is cut for an idle stream only when its own stream has at least this many pieces to begin. Spans shrink towards the
+end, so only a stream that is much slower than the others has that many then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +205,7 @@ class Download:
     def _split_largest(self) -> int | None:
         """Free the second half of what the least advanced stream has not begun; the first piece of it."""
         largest = max(self._active.values(), key=self._waiting_pieces, default=None)
-        if largest is None or self._waiting_pieces(largest) < SPLIT_PIECES:
+        if largest is None or self._waiting_pieces(largest) < TAKE_OVER_PIECES:
             return None
         waiting = self._waiting_from(largest)
         self._cut(largest, waiting + (largest.stop - waiting + 1) // 2)

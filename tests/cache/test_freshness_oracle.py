@@ -137,7 +137,7 @@ def unreadable_number(case: Case) -> bool:
 
 def repeated_number(case: Case) -> bool:
     """Of several values the smallest counts here, RFC 9111 4.2.1 names the first or stale; hishel takes the last."""
-    names = [one.partition("=")[0] for one in case.control if "=" in one]
+    names = [one.partition("=")[0].lower() for one in case.control if "=" in one]
     return len(names) > len(set(names))
 
 

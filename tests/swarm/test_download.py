@@ -14,6 +14,24 @@ from p2pstore.types import ByteRange
 PIECE = 100
 
 
+@pytest.fixture(autouse=True)
+def take_over_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small objects show what a slow stream of a large one would."""
+    monkeypatch.setattr(download_module, "TAKE_OVER_PIECES", 4)
+
+
+def test_a_stream_that_is_hardly_slower_than_the_others_keeps_its_span(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for most, taken in ((16, False), (10, True)):
+        monkeypatch.setattr(download_module, "TAKE_OVER_PIECES", most)
+        download = make(28, request_pieces=28)
+        slow, quick = download.next_span(), download.next_span()
+        assert (shape(slow), shape(quick)) == ((0, 14), (14, 14))
+        fetch(download, quick)
+        assert (download.next_span() is not None) is taken
+
+
 def make(pieces: int = 40, *, have: int = 0, streams: int = 1, request_pieces: int = 8) -> Download:
     return Download(
         pieces * PIECE, PIECE, have=have, streams=streams, request_bytes=request_pieces * PIECE + PIECE // 2
