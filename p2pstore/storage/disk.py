@@ -170,6 +170,10 @@ class Disk:
         found = self.files.stat(object_path(area, entry.root))
         return found is not None and found.size_bytes == entry.size_bytes
 
+    def is_free(self, area: Area, root: Root) -> bool:
+        """Whether nothing names an object. While the index is made anew, stored results may that it does not know yet."""
+        return not self.index.is_held(area, root) and not (self.rebuilding and area is Area.PUT)
+
     def unlink_object(self, area: Area, root: Root) -> None:
         """Remove an object's file and its manifest."""
         self.files.unlink(object_path(area, root))

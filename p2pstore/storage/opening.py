@@ -16,6 +16,7 @@ from p2pstore.config import CacheConfig
 from p2pstore.errors import CacheUnusable
 from p2pstore.storage import evict, faults, layout, leftovers, space
 from p2pstore.storage.disk import Disk
+from p2pstore.storage.faults import BadRow
 from p2pstore.storage.files import Files
 from p2pstore.storage.index import Index
 from p2pstore.storage.lock import Lock
@@ -60,14 +61,13 @@ def open_cache(
         files = Files(root_fd)
         leftovers.empty_folder(files, layout.TMP)
         leftovers.empty_folder(files, layout.TRASH)
-        index = _open_index(cache)
-        try:
+
+        def take(index: Index) -> Disk:
             disk = Disk(files, index, config, boot_id=boot_id, clock=clock, monotonic=monotonic)
             _take_over(disk, cache, is_new=known is None)
-        except BaseException:
-            index.close()
-            raise
-        return cache, disk
+            return disk
+
+        return cache, _with_index(cache, take)
     except (OSError, sqlite3.Error) as error:
         _give_up(root_fd, lock)
         raise CacheUnusable(
@@ -83,6 +83,28 @@ def _give_up(root_fd: int, lock: Lock | None) -> None:
     if lock is not None:
         lock.release()
     os.close(root_fd)
+
+
+def _with_index(cache: Cache, take: Callable[[Index], Disk]) -> Disk:
+    """Use the index that is there, or a new one when that proves to be damaged."""
+    index = _open_index(cache)
+    try:
+        return take(index)
+    except (sqlite3.Error, BadRow) as error:
+        index.close()
+        if not faults.is_damaged(error):
+            raise
+        log.error("index is damaged and will be made anew error=%s", error)
+    except BaseException:
+        index.close()
+        raise
+    _put_aside(cache)
+    index = _open_index(cache)
+    try:
+        return take(index)
+    except BaseException:
+        index.close()
+        raise
 
 
 def _open_index(cache: Cache) -> Index:

@@ -55,6 +55,8 @@ class Publication:
 
 def publish(disk: Disk, batch: list[Publication]) -> None:
     """Publish what can be; each of the others gets its `error`. A damaged index is raised, with nothing changed."""
+    for one in batch:
+        one.error = None
     again = _attempt(disk, batch)
     if again:
         if any(one.error is not None and faults.is_full(one.error) for one in again):
@@ -233,16 +235,17 @@ def _keep_superseded(disk: Disk, current: str, path: str) -> None:
 def _undo(disk: Disk, one: Publication) -> None:
     area = area_of(one.entry)
     try:
-        if one.source and disk.files.stat(one.source) is None:
-            disk.files.rename(object_path(area, one.entry.root), one.source)
         with disk.index.change():
             if one.row is not None:
                 disk.index.delete(one.row)
             if one.superseded is not None:
                 disk.index.set_current(one.superseded, True)
             reconcile.settle(disk, area, one.entry.key)
-            if not disk.index.is_held(area, one.entry.root):
-                disk.unlink_object(area, one.entry.root)
+        if disk.is_free(area, one.entry.root):
+            if one.source and disk.files.stat(one.source) is None:
+                # It goes back to whoever brought it, for another try.
+                disk.files.rename(object_path(area, one.entry.root), one.source)
+            disk.unlink_object(area, one.entry.root)
     except (OSError, sqlite3.Error) as error:
         # The next start brings rows and files together again.
         log.error("half a publication stays url=%s error=%s", one.entry.url, error)

@@ -206,9 +206,9 @@ def _settle_differing(disk: Disk, area: Area, part: str, names: dict[Key, set[Ve
         known[key8].add(None if current and seq != DOOMED else ver8)
     for key, found in names.items():
         expected = known.get(short(key))
-        if expected is None and found == {None}:
-            adopt(disk, key)
-        elif area is Area.PUT or expected != {None if ver is None else short(ver) for ver in found}:
+        if expected is None and found == {None} and adopt(disk, key) is not None:
+            continue
+        if area is Area.PUT or expected != {None if ver is None else short(ver) for ver in found}:
             settle(disk, area, key, [ver for ver in found if ver is not None])
 
 

@@ -75,7 +75,7 @@ class Recovery:
             await self._all(reconcile.scan(disk))
             seconds = disk.monotonic() - began
             log.info("index agrees with the files entries=%d seconds=%.1f", disk.index.entries, seconds)
-        if index is disk.index:
+        if index is disk.index and not disk.rebuilding:
             await self._writer.run(lambda: opening.mark_complete(disk, self._cache))
             self._done.set()
         if not await self._pool.run(lambda: opening.is_sound(self._cache, SOUND_CHECK_BYTES)):
