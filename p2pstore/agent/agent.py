@@ -12,6 +12,7 @@ it downloads), `staging.py` (prefetch, wait), `inventory.py` (stat, ls, rm, chec
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import random
 import time
@@ -44,6 +45,7 @@ from p2pstore.errors import (
     IntegrityError,
     NoSpace,
     NotCached,
+    NotFound,
     OriginError,
     OriginRefused,
 )
@@ -55,6 +57,8 @@ from p2pstore.types import PUBLIC, Digest, Entry
 PATH_LEASE_S = 600.0
 """A path that was handed out is not evicted for this long."""
 
+STORED = Judgement(Answer.FRESH, 0.0, math.inf, False, 0.0, "a stored result stays as it is")
+"""Results have no origin to ask."""
 NO_WISH = freshness.Wish()
 """A caller who takes what the rules of freshness allow."""
 
@@ -148,9 +152,11 @@ class Agent:
                     return reply
             except (NotCached, IntegrityError):
                 entry = None  # it went, or turned out to be damaged, between the look and the opening
+        if entry is not None and (request.wish.offline or entry.is_put):
+            await self.must_agree(request, entry)
+        if request.url.scheme == "put":
+            raise NotFound(f"no result is stored under {request.url.text}", hint="p2pstore ls put:")
         if request.wish.offline:
-            if entry is not None:
-                await self.must_agree(request, entry)
             raise NotCached(f"{request.url.text} is not in the cache", hint="get it without --offline")
         self.stats.misses += 1
         self.bus.emit("queued", url=request.url.text, key=request.key, scope=request.scope)
@@ -267,6 +273,8 @@ class Agent:
 
     def judge(self, entry: Entry, wish: freshness.Wish = NO_WISH) -> Judgement:
         """Whether an entry may be used as it is, now."""
+        if entry.is_put:
+            return STORED
         shared = entry.scope == PUBLIC
         return freshness.judge(stored_of(entry), self.policy, wish, self.wall(), shared=shared)
 

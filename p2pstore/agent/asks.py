@@ -12,13 +12,15 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from p2pstore.cache.freshness import Wish, vary_key
-from p2pstore.cache.keys import CanonicalUrl, canonical, key_of, scope_of
+from p2pstore.cache.keys import CanonicalUrl, canonical, check_put_name, key_of, put_key, scope_of
 from p2pstore.config import Config
 from p2pstore.errors import BadRequest
 from p2pstore.sources.base import Ask
 from p2pstore.trust.privacy import classify_request
 from p2pstore.types import CALLER_ALGORITHMS, PUBLIC, ByteRange, Caller, Digest, Draft, Entry, Key
 
+PUT: Final = "put:"
+"""The scheme of stored results."""
 MAX_KNOWN_URLS: Final = 16384
 """Canonical forms kept, so that a URL asked for again is not parsed again."""
 MAX_KNOWN_CHARS: Final = 512
@@ -70,7 +72,10 @@ class Asks:
         self._known: OrderedDict[str, CanonicalUrl] = OrderedDict()
 
     def canonical(self, url: str, ignore_query: tuple[str, ...] = ()) -> CanonicalUrl:
-        """The canonical form; raises BadUrl."""
+        """The canonical form, also of `put:NAME`; raises BadUrl, BadRequest."""
+        if url.startswith(PUT):
+            name = check_put_name(url.removeprefix(PUT))
+            return CanonicalUrl(PUT + name, PUT + name, None, None, "", "put", "", 0)
         if ignore_query:
             return canonical(url, ignore_query)
         found = self._known.get(url)
@@ -102,15 +107,15 @@ class Asks:
         bearer = str(auth.get("bearer", ""))
         headers = tuple((str(name).lower(), str(value)) for name, value in args.get("headers") or ())
         credential = self._credential(url, headers, userinfo, bearer)
-        private = credential is not None or url.scheme == "file"
+        private = url.scheme == "file" or (credential is not None and url.scheme != "put")
         scope = scope_of(caller.uid if private else None, credential or "")
         own = scope if private else scope_of(caller.uid)
         digests = _digests(args.get("digests") or ())
         return Request(
             caller=caller,
             url=url,
-            key=key_of(url.text, scope),
-            own_key=key_of(url.text, own),
+            key=key_for(url, scope),
+            own_key=key_for(url, own if url.scheme != "put" else scope),
             scope=scope,
             digests=digests,
             headers=headers,
@@ -164,6 +169,11 @@ class Asks:
 def is_variant(entry: Entry | Draft, request: Request) -> bool:
     """Whether the fields that chose this entry are those of the request (RFC 9111 4.1)."""
     return entry.vary == vary_key(entry.headers, request.headers)
+
+
+def key_for(url: CanonicalUrl, scope: str) -> Key:
+    """The key of a URL or of a stored name, which has one key only."""
+    return put_key(url.text.removeprefix(PUT)) if url.scheme == "put" else key_of(url.text, scope)
 
 
 def _digests(texts: Any) -> tuple[Digest, ...]:

@@ -62,7 +62,7 @@ def described(entry: Entry, judgement: Judgement | None) -> dict[str, Any]:
         "fresh": fresh or entry.is_put,
         "stale": not fresh and not entry.is_put,
         "age_s": round(judgement.age_s, 3) if judgement is not None else 0.0,
-        "lifetime_s": judgement.lifetime_s if judgement is not None else None,
+        "lifetime_s": judgement.lifetime_s if judgement is not None and not entry.is_put else None,
         "why": judgement.why if judgement is not None else "a stored result stays as it is",
         "headers": [list(pair) for pair in entry.headers],
     }

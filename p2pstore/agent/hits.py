@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgpack
 
+from p2pstore.agent.asks import key_for
 from p2pstore.agent.handout import Way, described, result
 from p2pstore.agent.session import Reply, Session
 from p2pstore.cache.freshness import Answer
-from p2pstore.cache.keys import key_of
 from p2pstore.errors import P2PStoreError
 from p2pstore.types import PUBLIC, Entry, Key
 
@@ -92,7 +92,7 @@ class Hits:
                 return None
             if canonical.host in self._agent.config.origin.private_hosts:
                 return None
-            key = self._keys[url] = key_of(canonical.text, PUBLIC)
+            key = self._keys[url] = key_for(canonical, PUBLIC)
             if len(self._keys) > MAX_ANSWERS:
                 self._keys.popitem(last=False)
         entry = self._store.hot(key)

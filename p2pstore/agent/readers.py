@@ -55,7 +55,7 @@ class Readers:
         request = self._agent.asks.read_with(args, session.caller, fd)
         if request.url.scheme != "file":
             fd = -1
-        if request.digests or request.url.scheme == "file" or await self._is_there(request):
+        if request.digests or request.url.scheme in ("file", "put") or await self._is_there(request):
             return await self._complete(session, args, push, fd)
         if len(session.readers) >= MAX_READERS_PER_SESSION:
             raise Overloaded(
