@@ -52,13 +52,10 @@ class Staging:
     async def prefetch(self, session: Session, args: dict[str, Any], push: Push, fd: int = -1) -> Reply:
         """Begin to bring URLs; answers at once with how many are new, and how many are there already."""
         accepted = cached = 0
-        for url in args["urls"]:
-            one = {
-                **{name: value for name, value in args.items() if name != "urls"},
-                "url": url,
-                "want": "none",
-            }
-            request = self._agent.asks.read(one, session.caller)
+        common = {name: value for name, value in args.items() if name != "urls"} | {"want": "none"}
+        wanted = [{**common, "url": url} for url in args["urls"]]
+        # All are read before any is begun: a wrong one refuses them all.
+        for one, request in [(one, self._agent.asks.read(one, session.caller)) for one in wanted]:
             entry, judgement = await self._agent.find(request)
             if entry is not None and judgement is not None and not judgement.stale:
                 cached += 1
@@ -90,7 +87,7 @@ class Staging:
         """Take back a prefetch of this uid; whoever else waits for the same URL is not touched."""
         request = self._agent.asks.read(args, session.caller)
         ticket = self._tickets.get(request.key)
-        if ticket is None or ticket.request.caller.uid not in (session.caller.uid, self._agent.uid):
+        if ticket is None or session.caller.uid not in (ticket.request.caller.uid, self._agent.uid):
             return Reply({"cancelled": False})
         self._finish(
             ticket, NotCached(f"the prefetch of {request.url.text} was cancelled", hint="prefetch it again")
@@ -167,6 +164,7 @@ class Staging:
         self, session: Session, url: str, args: dict[str, Any], push: Push, give_up_at: float
     ) -> None:
         request = self._agent.asks.read({**args, "url": url, "progress": False}, session.caller)
+        failure: BaseException | None = None
         left_s = give_up_at - self._agent.clock()
         try:
             async with asyncio.timeout(max(left_s, 0.0)):
@@ -178,12 +176,15 @@ class Staging:
                 load = self._agent.loads.find((request.key, None))
                 if load is not None:
                     await asyncio.wait([load.future])
+                    failure = load.future.exception()
                 entry, _ = await self._agent.find(request)
         except TimeoutError:
             raise DeadlineExceeded(
                 f"{url}: not there yet", hint="wait again, the download goes on", url=url
             ) from None
         if entry is None:
+            if isinstance(failure, P2PStoreError):
+                raise failure
             raise self._failures.get(request.key) or NotCached(
                 f"{url} is not in the cache and nothing brings it", hint=f"p2pstore prefetch {url}", url=url
             )

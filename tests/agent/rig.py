@@ -136,6 +136,14 @@ class Rig:
         """`ready` of an open file."""
         return await self.call("ready", reader=reader, start=start, stop=stop, **args)
 
+    async def joined(self, count: int) -> None:
+        """Return once so many requests have joined a load that another began."""
+        for _ in range(5000):
+            if self.agent.stats.joined >= count:
+                return
+            await asyncio.sleep(0.001)
+        raise AssertionError(f"{self.agent.stats.joined} joined")
+
     async def settled(self) -> None:
         """Return once the loads that run now have ended."""
         tasks = [load.task for load in self.agent.loads if load.task is not None]
