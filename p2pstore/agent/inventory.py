@@ -49,7 +49,10 @@ class Inventory:
             entry = next((one for one in found if one is not None), None)
         load = agent.loads.find((keys[0], None))
         loading = (
-            {"bytes": load.progress.received_bytes, "total": load.progress.total}
+            {
+                "bytes": load.progress.cached_bytes + load.progress.received_bytes,
+                "total": load.progress.total,
+            }
             if load is not None
             else None
         )
@@ -92,7 +95,7 @@ class Inventory:
         """Remove one URL, one stored name, or everything below a prefix that is the caller's to remove."""
         removed = freed = 0
         async for entry in self._named(session, args):
-            if not self._may_remove(session.caller, entry):
+            if not self.may_remove(session.caller, entry):
                 if "prefix" in args:
                     continue
                 raise AccessDenied(
@@ -159,7 +162,8 @@ class Inventory:
         """The configuration in force."""
         return Reply({"config": asdict(self._agent.config)})
 
-    def _may_remove(self, caller: Caller, entry: Entry) -> bool:
+    def may_remove(self, caller: Caller, entry: Entry) -> bool:
+        """Whether the caller may remove or replace the entry."""
         return may_remove(caller, entry.owner_uid, entry.scope, self._agent.uid, self._admins)
 
     async def _named(self, session: Session, args: dict[str, Any]) -> AsyncIterator[Entry]:

@@ -13,8 +13,8 @@ from p2pstore.agent.asks import Request
 from p2pstore.agent.handout import Way
 from p2pstore.agent.session import Push, Reply, Session
 from p2pstore.cache.keys import check_put_name, put_key, version_of
-from p2pstore.errors import BadRequest, NotCached
-from p2pstore.types import PUBLIC, Draft
+from p2pstore.errors import AccessDenied, BadRequest, NotCached, OriginChanged
+from p2pstore.types import PUBLIC, Caller, Draft, Key
 
 if TYPE_CHECKING:
     from p2pstore.agent.agent import Agent
@@ -34,6 +34,8 @@ class Results:
             found = _regular(fd, f"put:{name}")
             now = agent.wall()
             key = put_key(name)
+            if args.get("replace"):
+                await self._must_own(session.caller, key)
             draft = Draft(
                 key=key,
                 url=f"put:{name}",
@@ -68,7 +70,7 @@ class Results:
             if fd < 0 and not request.wish.offline:
                 raise BadRequest(f"{request.url.text}: the client must open the file and pass its descriptor")
             found = _regular(fd, request.url.text) if fd >= 0 else None
-            validator = f'"{found.st_ino}-{found.st_mtime_ns}-{found.st_size}"' if found is not None else ""
+            validator = _identity(found) if found is not None else ""
             copied = 0
             if entry is None or (found is not None and entry.header("etag") != validator):
                 if found is None:
@@ -76,6 +78,11 @@ class Results:
                         f"{request.url.text} is not in the cache", hint="get it without --offline"
                     )
                 entry = await agent.store.import_file(self._draft(request, validator, found), fd)
+                if _identity(os.fstat(fd)) != validator:
+                    await agent.store.remove(entry.key, entry.ver)
+                    raise OriginChanged(
+                        f"{request.url.text} changed while it was copied", hint="get it again"
+                    )
                 copied = entry.size_bytes
         finally:
             _close(fd)
@@ -83,6 +90,11 @@ class Results:
         judgement = agent.judge(entry, request.wish)
         way = Way(False, "the file's own inode, time and length", copied, warnings=request.warnings)
         return agent.hand(request, entry, way, judgement, started)
+
+    async def _must_own(self, caller: Caller, key: Key) -> None:
+        entry = await self._agent.store.lookup(key)
+        if entry is not None and not self._agent.inventory.may_remove(caller, entry):
+            raise AccessDenied(f"{entry.url} is not yours to replace", hint="store it under another name")
 
     def _draft(self, request: Request, validator: str, found: os.stat_result) -> Draft:
         now = self._agent.wall()
@@ -107,6 +119,11 @@ def _regular(fd: int, name: str) -> os.stat_result:
             f"{name}: the descriptor is not one of a regular file", hint="copy it to a file first"
         )
     return found
+
+
+def _identity(found: os.stat_result) -> str:
+    """What stays as it is while the file does, as a strong validator."""
+    return f'"{found.st_ino}-{found.st_mtime_ns}-{found.st_size}"'
 
 
 def _close(fd: int) -> None:
