@@ -12,9 +12,14 @@ from typing import Any
 from blake3 import blake3
 
 from p2pstore.config import CacheConfig
+from p2pstore.storage import objects, opening
+from p2pstore.storage.disk import Disk
+from p2pstore.storage.files import Files
+from p2pstore.storage.index import Index
 from p2pstore.storage.partial import Partial
+from p2pstore.storage.publish import Publication, publish
 from p2pstore.storage.store import Store
-from p2pstore.swarm import pieces
+from p2pstore.swarm import pieces, tree
 from p2pstore.types import PUBLIC, Draft, Entry, Key, Version
 
 BOOT = "boot-1"
@@ -135,3 +140,28 @@ def files_below(directory: Path) -> list[str]:
 def disk_bytes(directory: Path) -> int:
     """Disk blocks of those files."""
     return sum((directory / name).lstat().st_blocks * 512 for name in files_below(directory))
+
+
+def memory_disk(files: Files, boot_id: str = BOOT, **more: Any) -> Disk:
+    """A disk with an index in memory, for one thread."""
+    disk = Disk(files, Index.open(":memory:"), config(**more), boot_id=boot_id, clock=lambda: 7.0)
+    opening.believe(disk, "uuid", "", "session", is_new=True)
+    return disk
+
+
+def publication(disk: Disk, one: Draft, content: bytes) -> Publication:
+    """A small file to be published."""
+    root = objects.root_of_nodes(tree.leaves(content), len(content))
+    entry = one.entry(
+        root, len(content), pieces.piece_bytes(len(content)), stored_at=disk.clock(), boot_id=disk.boot_id
+    )
+    return Publication(entry.with_changes(durable=entry.is_put), body=content)
+
+
+def published(disk: Disk, one: Draft, content: bytes) -> Entry:
+    """Publish a small file; raises what went wrong."""
+    item = publication(disk, one, content)
+    publish(disk, [item])
+    if item.error is not None:
+        raise item.error
+    return item.entry

@@ -17,11 +17,10 @@ from p2pstore.storage import evict, finding, flusher, leftovers, objects, openin
 from p2pstore.storage.disk import Disk
 from p2pstore.storage.index import SUSPECT, Index
 from p2pstore.storage.layout import object_path
-from p2pstore.storage.publish import Publication, publish, refresh
-from p2pstore.swarm import pieces, tree
+from p2pstore.storage.publish import publish, refresh
 from p2pstore.types import Draft, Entry, Key
 from tests.conftest import SOAKING
-from tests.storage.samples import body, config, draft, put_draft
+from tests.storage.samples import body, config, draft, publication, put_draft
 from tests.storage.simulated import SimulatedFiles
 
 HISTORIES = 20_000 if SOAKING else 400
@@ -132,7 +131,7 @@ class World:
 
     def publish(self, name: str) -> None:
         one = draft(name, self.rng.choice("123"))
-        publish(self.disk, [_publication(self.disk, one, self._body(one.key))])
+        publish(self.disk, [publication(self.disk, one, self._body(one.key))])
 
     def put(self, name: str) -> None:
         one = put_draft(name)
@@ -231,14 +230,6 @@ class World:
         wrong = [f"orphan {name}" for name in there - expected]
         wrong += [f"lacks {name}" for name in expected - there]
         return wrong if charged == index.entry_bytes else [*wrong, "sums"]
-
-
-def _publication(disk: Disk, one: Draft, content: bytes) -> Publication:
-    root = objects.root_of_nodes(tree.leaves(content), len(content))
-    entry = one.entry(
-        root, len(content), pieces.piece_bytes(len(content)), stored_at=disk.clock(), boot_id=disk.boot_id
-    )
-    return Publication(entry, body=content)
 
 
 def _history(seed: int) -> list[str]:
