@@ -33,7 +33,7 @@ from p2pstore.agent.loads import BURST_BYTES, Load, Loads, Outcome
 from p2pstore.agent.passing import Passing
 from p2pstore.agent.readers import Readers
 from p2pstore.agent.results import Results
-from p2pstore.agent.session import Push, Reply, Session
+from p2pstore.agent.session import PATH_LEASE_S, Push, Reply, Session
 from p2pstore.agent.staging import Staging
 from p2pstore.agent.stats import Stats
 from p2pstore.cache import freshness
@@ -53,9 +53,6 @@ from p2pstore.sources.origin import OriginClient
 from p2pstore.storage.store import Store
 from p2pstore.swarm.limits import TokenBucket
 from p2pstore.types import PUBLIC, Digest, Entry
-
-PATH_LEASE_S = 600.0
-"""A path that was handed out is not evicted for this long."""
 
 STORED = Judgement(Answer.FRESH, 0.0, math.inf, False, 0.0, "a stored result stays as it is")
 """Results have no origin to ask."""

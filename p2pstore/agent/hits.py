@@ -6,6 +6,7 @@ Only requests for public entries without any condition of their own come this wa
 
 from __future__ import annotations
 
+import os
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -14,7 +15,7 @@ import msgpack
 
 from p2pstore.agent.asks import key_for
 from p2pstore.agent.handout import Way, described, result
-from p2pstore.agent.session import Reply, Session
+from p2pstore.agent.session import PATH_LEASE_S, Reply, Session
 from p2pstore.cache.freshness import Answer
 from p2pstore.errors import P2PStoreError
 from p2pstore.types import PUBLIC, Entry, Key
@@ -46,13 +47,18 @@ class Hits:
         self._store, self._wall, self._stats = agent.store, agent.wall, agent.stats
         self._keys: OrderedDict[str, Key] = OrderedDict()
         self._gets: OrderedDict[str, _Answer] = OrderedDict()
+        self._paths: OrderedDict[str, _Answer] = OrderedDict()
         self._stats_answers: OrderedDict[str, _Answer] = OrderedDict()
 
     def try_get(self, session: Session, args: dict[str, Any]) -> Reply | None:
         """The reply to a plain `get` of a fresh public entry that is known in memory; None for everything else."""
-        if not PLAIN_GET.issuperset(args) or args.get("want", "fd") != "fd":
+        if not PLAIN_GET.issuperset(args):
             return None
-        answer = self._valid(self._gets, args["url"]) or self._make_get(args["url"], session.caller.uid)
+        want = args.get("want", "fd")
+        answers = self._gets if want == "fd" else self._paths if want == "path" else None
+        if answers is None:
+            return None
+        answer = self._valid(answers, args["url"]) or self._make_get(answers, args["url"], session.caller.uid)
         if answer is None:
             return None
         entry = answer.entry
@@ -60,6 +66,11 @@ class Hits:
             fd = self._store.open_object(entry)
         except P2PStoreError:
             return None
+        if want == "path":
+            # Opened only to see that it is there.
+            os.close(fd)
+            fd = -1
+            self._store.lease(entry, self._agent.clock() + PATH_LEASE_S)
         self._store.touch(entry)
         self._stats.hits += 1
         self._stats.cache_bytes += entry.size_bytes
@@ -98,7 +109,7 @@ class Hits:
         entry = self._store.hot(key)
         return entry if entry is not None and not entry.vary else None
 
-    def _make_get(self, url: str, uid: int) -> _Answer | None:
+    def _make_get(self, answers: OrderedDict[str, _Answer], url: str, uid: int) -> _Answer | None:
         entry = self._entry(url)
         if entry is None:
             return None
@@ -106,9 +117,9 @@ class Hits:
         judgement = self._agent.judge(entry)
         if judgement.answer is not Answer.FRESH:
             return None
-        fields = result(entry, Way(), judgement, self._agent.path_for(entry, uid), fd=True)
+        fields = result(entry, Way(), judgement, self._agent.path_for(entry, uid), fd=answers is self._gets)
         until = now + min(TRUE_FOR_S, judgement.lifetime_s - judgement.age_s)
-        return _keep(self._gets, url, _Answer(entry, now, until, msgpack.packb(fields)))
+        return _keep(answers, url, _Answer(entry, now, until, msgpack.packb(fields)))
 
     def _make_stat(self, url: str) -> _Answer | None:
         entry = self._entry(url)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 Push: TypeAlias = Callable[[dict[str, Any], int], None]
 """Sends an event that belongs to the request, with a descriptor or -1; the descriptor becomes the door's."""
 
+PATH_LEASE_S = 600.0
+"""A path that was handed out stays for this long, unless a load would have no room otherwise."""
 MAX_READERS_PER_SESSION = 256
 """Files open for reading while they download, on one connection."""
 

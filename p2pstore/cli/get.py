@@ -190,7 +190,7 @@ def _outcomes(
     else:
         by_url = {target.wanted.url: target for target in targets}
         output = (lambda url: by_url[url].path) if targets[0].path else None
-        arguments = wish.arguments(Wanted(""))
+        arguments = wish.arguments(Wanted("")) | {"lease": output is None}
         for outcome in client.get_many(
             list(by_url), flags["jobs"], output=output, link=flags["link"], **arguments
         ):
@@ -206,7 +206,7 @@ def _fetched(
     progress: Callable[[dict[str, Any]], None] | None = None,
 ) -> Got | P2PStoreError:
     output = sys.stdout.fileno() if target.path == STDOUT else target.path or None
-    arguments = wish.arguments(target.wanted)
+    arguments = wish.arguments(target.wanted) | {"lease": output is None}
     try:
         return client.fetch(target.wanted.url, output=output, link=link, progress=progress, **arguments)
     except P2PStoreError as error:

@@ -51,6 +51,8 @@ class Wish(TypedDict, total=False):
     """Bytes per second from the origin."""
     timeout_s: float | None
     """Seconds after which to give up; the download goes on for others."""
+    lease: bool
+    """Only the path is wanted, no descriptor: the file stays there for ten minutes."""
 
 
 _NAMES: Final = frozenset(Wish.__annotations__)
@@ -94,6 +96,8 @@ def _add_limits(args: dict[str, Any], wish: Wish) -> None:
     for name in ("refresh", "offline"):
         if wish.get(name):
             args[name] = True
+    if wish.get("lease"):
+        args["want"] = "path"
     for name, argument in (
         ("max_age_s", "max_age_s"),
         ("limit_rate", "limit_rate"),

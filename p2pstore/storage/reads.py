@@ -191,11 +191,11 @@ class Reads:
         """Keep eviction away from an entry until that time on the monotonic clock."""
         leases = self._disk.leases
         name = entry.key, entry.ver
-        if name not in leases and len(leases) >= MAX_LEASES:
-            now = self._disk.monotonic()
-            for old in [old for old, end in leases.items() if end <= now] or [next(iter(leases))]:
-                del leases[old]
-        leases[name] = max(until, leases.get(name, until))
+        # The newest stands last; when there are too many the oldest gives way, which has the least left.
+        until = max(until, leases.pop(name, until))
+        if len(leases) >= MAX_LEASES:
+            del leases[next(iter(leases))]
+        leases[name] = until
 
     def _settle_later(self, entry: Entry) -> None:
         self.forget(entry)
