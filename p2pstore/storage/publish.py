@@ -64,13 +64,16 @@ def publish(disk: Disk, batch: list[Publication]) -> None:
         for one in again:
             one.error = None
             _attempt(disk, [one])
+    broken = ""
     for one in batch:
         if isinstance(one.error, OSError | sqlite3.Error):
             one.error = faults.translated(one.error, f"can't store {one.entry.url}")
             if isinstance(one.error, CacheUnusable):
-                disk.note_broken(one.error.message)
-        elif one.error is None:
-            disk.note_usable()
+                broken = one.error.message
+    if broken:
+        disk.note_broken(broken)
+    elif any(one.error is None for one in batch):
+        disk.note_usable()
 
 
 def _evict_to_low(disk: Disk) -> None:
@@ -272,11 +275,20 @@ def _make_durable(disk: Disk, batch: list[Publication]) -> None:
 
 
 def _undo_put(disk: Disk, one: Publication) -> None:
+    """Take a result back that may be lost; the one before it keeps its name."""
+    entry = one.entry
+    path = record_path(Area.PUT, entry.key)
+    if one.superseded is None and one.replaced is not None:
+        # The same bytes were there under this name already: nothing to take back.
+        return
     try:
-        disk.files.unlink(record_path(Area.PUT, one.entry.key))
+        if one.superseded is not None:
+            disk.files.rename(record_path(Area.PUT, entry.key, one.superseded.entry.ver), path)
+        else:
+            disk.files.unlink(path)
         _undo(disk, one)
     except OSError as error:
-        log.error("a result that was not acknowledged stays url=%s error=%s", one.entry.url, error)
+        log.error("a result that was not acknowledged stays url=%s error=%s", entry.url, error)
 
 
 def refresh(disk: Disk, entry: Entry) -> Entry:

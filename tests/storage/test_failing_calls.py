@@ -35,6 +35,8 @@ from tests.storage.samples import (
     read,
 )
 
+pytestmark = pytest.mark.timeout(300)
+
 LARGE = 3 * pieces.MIN_PIECE_BYTES + 5
 Act = Callable[[Store, str, Path], Coroutine[Any, Any, None]]
 

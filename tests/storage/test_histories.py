@@ -23,6 +23,8 @@ from tests.conftest import SOAKING
 from tests.storage.samples import body, config, draft, publication, put_draft
 from tests.storage.simulated import SimulatedFiles
 
+pytestmark = pytest.mark.timeout(300)
+
 HISTORIES = 20_000 if SOAKING else 400
 KEYS = 4
 
