@@ -102,7 +102,6 @@ class _Parts:
         self._pace = owner.pace(load)
         self._backoff = Backoff(retry_rules(owner.config), owner.rng)
         self._ending: list[Span] = []
-        self._seen = core.missing_bytes
 
     def claim(self, answer: Answer) -> Span | None:
         """The span that the first answer begins, taken out of the core's hands; None when it brings nothing new."""
@@ -154,10 +153,8 @@ class _Parts:
     async def _failed(self, span: Span, error: OriginError) -> None:
         await self._partial.drain()
         self._core.span_ended(span)
-        missing = self._core.missing_bytes
-        if missing < self._seen:
+        if self._core.have >> span.first & 1:
             self._backoff.progressed()
-        self._seen = missing
         again = error.retryable and not isinstance(error, OriginChanged)
         wait_s = self._backoff.failed(again, error.details.get("retry_after_s"))
         if wait_s is None:

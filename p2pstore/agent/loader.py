@@ -83,7 +83,7 @@ class Loader:
         rules = retry_rules(self.config.origin)
         if load.fallback is not None:
             rules = RetryRules(retries=min(1, rules.retries), wait_s=rules.wait_s, retry_after_max_s=0.0)
-        backoff, restarts, received = Backoff(rules, self.rng), 0, 0
+        backoff, restarts, kept = Backoff(rules, self.rng), 0, 0
         while True:
             try:
                 return await self._attempt(load)
@@ -93,10 +93,12 @@ class Loader:
                 if restarts > MAX_RESTARTS:
                     raise
                 load.restart()
+                kept = 0
             except OriginError as error:
-                if load.progress.received_bytes > received:
+                # What was received but can't be kept is no progress: the next try begins at the same place.
+                before, kept = kept, max(kept, _kept_bytes(load))
+                if kept > before:
                     backoff.progressed()
-                received = load.progress.received_bytes
                 wait_s = backoff.failed(error.retryable, error.details.get("retry_after_s"))
                 if wait_s is None:
                     raise
@@ -288,6 +290,12 @@ class Loader:
 def stored_of(entry: Entry) -> freshness.Stored:
     """The stored response of an entry, for the rules of freshness."""
     return freshness.Stored(200, entry.headers, entry.request_at, entry.response_at)
+
+
+def _kept_bytes(load: Load) -> int:
+    """Bytes on disk from which another try goes on."""
+    partial = load.partial
+    return partial.have_bytes if partial is not None and partial.draft.validator else 0
 
 
 def _callers(load: Load) -> list[tuple[Digest, ...]]:

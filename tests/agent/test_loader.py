@@ -183,10 +183,11 @@ async def test_a_drop_midway_costs_no_piece_twice(rig: Rig, origin: Origin) -> N
     assert origin.bytes_sent("/file") <= LARGE + 3 * PIECE
 
 
+@pytest.mark.parametrize("streams", [1, 4])
 async def test_an_origin_that_keeps_dropping_but_moves_on_is_borne_with(
-    make_rig: Making, origin: Origin
+    make_rig: Making, origin: Origin, streams: int
 ) -> None:
-    rig = await make_rig(origin={"retries": 1, "streams": 1})
+    rig = await make_rig(origin={"retries": 1, "streams": streams})
     behaviour = Behaviour(close_after=PIECE + 1000)
     url = origin.serve("/file", content(LARGE), headers=FRESH, behaviour=behaviour)
     assert (await rig.get(url)).data == content(LARGE)
