@@ -19,7 +19,7 @@ import msgpack
 
 from p2pstore.agent.session import Reply, Session
 from p2pstore.api.jobs.accounts import Account, weight
-from p2pstore.api.jobs.door import Door
+from p2pstore.api.jobs.door import MAX_LONE_BYTES, MIN_LONE_BYTES, Door
 from p2pstore.api.jobs.outbox import Outbox
 from p2pstore.api.jobs.pusher import OUTPUT_MARK_BYTES, Pusher
 from p2pstore.api.jobs.verbs import HotVerb, checked
@@ -39,9 +39,8 @@ _ANCILLARY_BYTES: Final = socket.CMSG_SPACE(8)
 """Room for two descriptors: the second one shows that the rule of one a frame is broken."""
 _FLAGS: Final = int(socket.MSG_CMSG_CLOEXEC)
 _TRUNCATED: Final = int(socket.MSG_CTRUNC)
-_HEAD: Final = struct.Struct(">IHI")
-"""Length, two marks, id: how a request begins whose id takes five bytes."""
-_ARRAY_OF_3_AND_UINT32: Final = 0x93CE
+_LENGTH: Final = struct.Struct(">I")
+_DONE: Final = bytes([DONE])
 
 
 class Connection:
@@ -87,7 +86,8 @@ class Connection:
             self.close()
             return
         try:
-            if size > _HEAD.size and not ancillary and not self._decoder.rest and self._repeated(size):
+            lone = MIN_LONE_BYTES < size < MAX_LONE_BYTES and not ancillary and not self._decoder.rest
+            if lone and self._repeated(size):
                 return
             if not size:
                 self.close()
@@ -95,23 +95,19 @@ class Connection:
             if ancillary:
                 self._receive_descriptors(ancillary, flags)
             self._take(self._door.buffer[:size])
-        except RemoteProtocolError as error:
+        except Exception as error:
             self._break(error)
             return
         self._settle()
 
     def _repeated(self, size: int) -> bool:
         """Answer a lone request by its bytes, if such a one was asked before; most requests of a busy job are like that."""
-        door = self._door
-        length, marks, request_id = _HEAD.unpack_from(door.buffer)
-        if length != size - 4 or marks != _ARRAY_OF_3_AND_UINT32 or not request_id or self._outbox.frames:
-            return False
-        tail = bytes(door.buffer[_HEAD.size : size])
-        known = door.remembered.get(tail) or door.learn(tail)
+        known = None if self._outbox.frames else self._door.lone(size)
         if known is None:
             return False
+        head, hot, args = known
         try:
-            reply = known[0](self.session, known[1])
+            reply = hot(self.session, args)
         except Exception:
             # The longer way asks again and tells why.
             return False
@@ -119,9 +115,11 @@ class Connection:
             return False
         body, fd = reply
         if type(body) is bytes:
-            self._outbox.pass_on(self._sock, encode_answer(request_id, DONE, body), fd)
+            # The id goes back as it came, unread.
+            frame = _LENGTH.pack(len(head) + 1 + len(body)) + head + _DONE + body
+            self._outbox.pass_on(self._sock, frame, fd)
         else:
-            self._answer(request_id, reply)
+            self._answer(head[1] if len(head) == 2 else int.from_bytes(head[2:], "big"), reply)
         if self._outbox.frames:
             self._settle()
         return True
@@ -318,7 +316,7 @@ class Connection:
             return
         try:
             self._take(b"")
-        except RemoteProtocolError as error:
+        except Exception as error:
             self._break(error)
             return
         self._settle()
@@ -358,12 +356,19 @@ class Connection:
         self.account.descriptors += descriptors - self._counted[1]
         self._counted = (size_bytes, descriptors)
 
-    def _break(self, error: P2PStoreError) -> None:
-        """Say why, as far as the socket takes it, and close."""
-        logger.info(
-            "connection broken pid=%d uid=%d why=%s", self.session.caller.pid, self.session.caller.uid, error
-        )
-        self._fail(0, error)
+    def _break(self, error: Exception) -> None:
+        """Say why, as far as the socket takes it, and close; what is not the other side's fault is a defect."""
+        caller = self.session.caller
+        if isinstance(error, P2PStoreError):
+            logger.info("connection broken pid=%d uid=%d why=%s", caller.pid, caller.uid, error)
+            self._fail(0, error)
+        else:
+            logger.error(
+                "connection broken by a defect pid=%d uid=%d", caller.pid, caller.uid, exc_info=error
+            )
+            self._fail(
+                0, InternalError("the connection broke by a defect of p2pstore", hint="see the agent's log")
+            )
         if not self._writing:
             self._write()
         self.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -18,8 +19,13 @@ RECEIVE_BYTES: Final = 64 * 1024
 """Taken from a socket at once."""
 MAX_REMEMBERED: Final = 4096
 """Requests whose bytes are remembered."""
-MAX_REMEMBERED_BYTES: Final = 1024
-"""Longest request that is remembered."""
+MIN_LONE_BYTES: Final = 11
+MAX_LONE_BYTES: Final = 1024
+"""Frames longer than the one and shorter than the other are looked up by their bytes."""
+_ID_ENDS: Final = bytes([0] + [2] * 0x7F + [0] * 0x4C + [3, 4, 6] + [0] * 0x31)
+"""By the first byte of a packed id: where the id ends in the payload `[id, ...]`; 0 for what is no id, 0 itself too."""
+_ARRAY_OF_3: Final = 0x93
+_LENGTH: Final = struct.Struct(">I")
 _SECRET: Final = frozenset({"auth", "headers"})
 _ANY_ID: Final = b"\x93\x01"
 
@@ -41,10 +47,21 @@ class Door:
     buffer: memoryview = field(default_factory=lambda: memoryview(bytearray(RECEIVE_BYTES)))
     """What one connection received; read out before the next one receives."""
 
+    def lone(self, size: int) -> tuple[bytes, HotVerb, dict[str, Any]] | None:
+        """The request in the buffer, when it is one whole frame of `size` bytes that may be answered at once.
+
+        With it, the bytes of array mark and id, with which the answer begins.
+        """
+        payload = bytes(self.buffer[4:size])
+        end = _ID_ENDS[payload[1]]
+        if not end or payload[0] != _ARRAY_OF_3 or _LENGTH.unpack_from(self.buffer)[0] != size - 4:
+            return None
+        tail = payload[end:]
+        known = self.remembered.get(tail) or self.learn(tail)
+        return None if known is None else (payload[:end], known[0], known[1])
+
     def learn(self, tail: bytes) -> Known | None:
         """Remember the request of these bytes if it may be answered at once; None for every other, wrong ones too."""
-        if len(tail) > MAX_REMEMBERED_BYTES:
-            return None
         try:
             _, verb, args = decode(_ANY_ID + tail)
             hot = self.verbs.hot.get(verb)

@@ -133,7 +133,7 @@ async def settled() -> None:
 
 async def test_a_hit_comes_with_its_descriptor_and_without_a_task(world: World) -> None:
     peer = await world.peer()
-    for number in (1, 70000, 70001):  # the last two go the way of repeated requests
+    for number in (1, 1, 127, 128, 255, 256, 65535, 65536, 2**32 - 1):
         await peer.send([number, "get", {"url": "u:1"}])
         request_id, code, body = await peer.next()
         assert (request_id, code, body["fd"], body["size"]) == (number, 0, True, 3)
@@ -183,6 +183,19 @@ async def test_errors_travel_whole(world: World) -> None:
     ]
     assert got[2][2]["code"] == "not_cached"
     assert got[3][2]["code"] == got[4][2]["code"] == "bad_request"
+
+
+async def test_lone_requests_are_answered_like_any_other(world: World) -> None:
+    peer = await world.peer()
+    for verb, url, seen in (
+        ("get", "hot-error:", 1),
+        ("stat", "u:1", 0),
+        ("get", "u:2", 0),
+        ("stat", "x" * 5000, 0),
+    ):
+        for number in (1, 200, 300, 70000):
+            await peer.send([number, verb, {"url": url}])
+            assert (await peer.next())[:2] == [number, seen]
 
 
 @pytest.mark.parametrize("number", [1, 70000])
@@ -334,6 +347,9 @@ async def test_more_than_one_descriptor_breaks_the_connection(world: World, coun
         struct.pack(">I", (1 << 20) + 1),
         b"\0\0\0\1\xc1",
         encode([0, "get", {}]),
+        encode([0, "get", {"url": "u:1"}]),
+        encode([2**32, "get", {"url": "u:1"}]),
+        encode([1, "get", {"url": "u:1"}, 0]),
         encode([1, 7, {}]),
         encode([1, "put", {"name": "n", "fd": True}]),
         encode([1, "get", {"url": "hold:"}]) * 2,
@@ -345,6 +361,17 @@ async def test_what_breaks_the_rules_is_told_and_closed(world: World, bad: bytes
     last = (await peer.closed())[-1]
     assert (last[0], last[1], last[2]["code"]) == (0, 1, "remote_protocol")
     assert world.server.connections == 0
+
+
+async def test_a_defect_of_the_door_is_told_and_closed(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    peer = await world.peer()
+    monkeypatch.setattr(Connection, "_begin", lambda *_: 1 // 0)
+    await peer.send([1, "status", {}])
+    last = (await peer.closed())[-1]
+    assert (last[0], last[2]["code"]) == (0, "internal")
+    assert "ZeroDivisionError" in caplog.text
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -10,6 +10,7 @@ import pytest
 from p2pstore.api.jobs import door as door_module
 from p2pstore.api.jobs.door import Door
 from p2pstore.api.jobs.verbs import Verbs
+from p2pstore.wire.frames import encode
 from tests.api.fake_agent import FakeAgent
 
 
@@ -36,7 +37,6 @@ async def test_checked_requests_are_remembered(door: Door) -> None:
         tail("get", {"url": "u", "fd": True}),
         tail("get", {"url": "u", "auth": {"bearer": "secret"}}),
         tail("get", {"url": "u", "headers": [["cookie", "secret"]]}),
-        tail("get", {"url": "u" * 2000}),
         tail("get", {"url": "u"}) + b"x",
         b"\xff",
         b"",
@@ -52,3 +52,35 @@ async def test_memory_is_bounded(door: Door, monkeypatch: pytest.MonkeyPatch) ->
     for number in range(10):
         door.learn(tail("get", {"url": f"u{number}"}))
     assert [known[1]["url"] for known in door.remembered.values()] == ["u7", "u8", "u9"]
+
+
+def put(door: Door, frame: bytes) -> int:
+    door.buffer[: len(frame)] = frame
+    return len(frame)
+
+
+@pytest.mark.parametrize("number", [1, 127, 128, 255, 256, 65535, 65536, 2**32 - 1])
+async def test_a_lone_request_is_known_by_its_bytes_whatever_its_id(door: Door, number: int) -> None:
+    frame = encode([number, "stat", {"url": "u"}])
+    for _ in range(2):
+        found = door.lone(put(door, frame))
+        assert found is not None
+        assert msgpack.unpackb(found[0] + b"\x00\x80") == [number, 0, {}]
+        assert found[2] == {"url": "u"}
+    assert len(door.remembered) == 1
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        encode([0, "stat", {"url": "u"}]),
+        encode([2**32, "stat", {"url": "u"}]),
+        encode(["x", "stat", {"url": "u"}]),
+        encode([1, "stat", {"url": "u"}, 1]),
+        encode([1, "stat", {"url": "u"}]) + b"\0",
+        encode([1, "stat", {"url": "u"}])[:-1],
+        encode([1, "ls", {"prefix": "u"}]),
+    ],
+)
+async def test_anything_else_goes_the_longer_way(door: Door, frame: bytes) -> None:
+    assert door.lone(put(door, frame)) is None
