@@ -196,8 +196,10 @@ def is_sound(cache: Cache, limit_bytes: int) -> bool:
         if os.stat(cache.index_path).st_size > limit_bytes:
             return True
         index = Index.open_for_reading(cache.index_path)
-    except (OSError, sqlite3.Error):
+    except OSError:
         return True
+    except sqlite3.Error as error:
+        return not faults.is_damaged(error)
     try:
         return index.is_sound()
     finally:

@@ -36,8 +36,8 @@ def files() -> Small:
     return Small(random.Random(0))
 
 
-def _disk(files: Small, quota: int = 1 << 20, **more: object) -> Disk:
-    return memory_disk(files, size_bytes=quota, **{"high_ratio": 0.9, "low_ratio": 0.5, **more})
+def _disk(files: Small, quota: int = 1 << 20) -> Disk:
+    return memory_disk(files, size_bytes=quota, high_ratio=0.9, low_ratio=0.5)
 
 
 def _fill(disk: Disk, count: int, size: int = 50_000) -> list[Entry]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 from collections.abc import Iterator
@@ -110,7 +111,7 @@ def test_allocation_without_support_sets_the_length_only(
             return -1
 
     monkeypatch.setattr(files_module, "_libc", Libc())
-    monkeypatch.setattr(files_module.ctypes, "get_errno", lambda: code)
+    monkeypatch.setattr(ctypes, "get_errno", lambda: code)
     fd = files.create("a")
     if works:
         files.allocate(fd, 1 << 20)

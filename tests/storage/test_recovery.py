@@ -45,9 +45,10 @@ async def _stock(store: Store, source: Path) -> None:
         await store.import_put(put_draft("r"), file.fileno(), replace=False)
 
 
-async def _answers(store: Store) -> list[tuple[object, ...]]:
+async def _answers(store: Store) -> list[object]:
     """Everything that a caller can see of what is stored."""
-    lines, cursor = [], None
+    lines: list[object] = []
+    cursor = None
     while True:
         page, cursor = await store.entries(limit=17, after=cursor, versions=True)
         for one in page:
