@@ -1,4 +1,4 @@
-"""Store a job's result under a name; when the call returns it is on disk to stay.
+"""Store a job's result under a name; when the call returns it is on disk to stay. Get it back as any file.
 
 python examples/put_result.py NAME
 """
@@ -17,4 +17,4 @@ with tempfile.NamedTemporaryFile() as result:
     except p2pstore.NameTaken:
         stored = p2pstore.put(name, result.name, replace=True)
 print(f"{stored['size']} bytes as put:{name}, version {stored['ver']}")
-print("on this node:", p2pstore.stat(f"put:{name}")["cached"])
+print("read back:", p2pstore.get(f"put:{name}").read_text().splitlines()[-1])

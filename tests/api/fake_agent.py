@@ -238,6 +238,7 @@ class FakeAgent:
         if args["name"] in self.put_bytes and not args.get("replace"):
             raise NameTaken(f"put:{args['name']} exists", hint="use --replace")
         self.put_bytes[args["name"]] = content
+        self.add(f"put:{args['name']}", content)
         return Reply(
             {"name": args["name"], "size": len(content), "durable": 1, "seconds": 0.0, "ver": self.ver}
         )

@@ -34,7 +34,7 @@ RUNS = {
     "prefetch_and_wait.py": (["u:1", "u:2"], 0, "2 there already"),
     "prefetch_and_wait.py missing": (["u:1", "nowhere"], 9, "failed: nowhere"),
     "async_client.py": (["u:1", "u:2"], 0, f"it begins with {CONTENT[:16].hex()}"),
-    "put_result.py": (["results/run7"], 0, "put:results/run7"),
+    "put_result.py": (["results/run7"], 0, "read back: 1,0.25"),
 }
 
 

@@ -50,6 +50,7 @@ def test_nothing_wished_is_nothing_sent() -> None:
     assert wishes.arguments("u", {"digest": None, "headers": None, "auth": None, "timeout_s": None}) == {
         "url": "u"
     }
+    assert wishes.arguments("u", {"lease": True}) == {"url": "u", "want": "path"}
     assert wishes.arguments("u", {"auth": "token"})["auth"] == {"bearer": "token"}
     assert wishes.arguments(None, {"digest": ["a:1", "b:2"]}) == {"digests": ["a:1", "b:2"]}
 
