@@ -170,6 +170,30 @@ async def test_a_result_can_be_removed_by_name(rig: Rig, tmp_path: Path) -> None
     await put(rig, tmp_path / "out", b"again")
 
 
+async def test_a_result_is_got_by_its_name(rig: Rig, tmp_path: Path) -> None:
+    await put(rig, tmp_path / "out", content(LARGE))
+    right, wrong = (f"sha256:{hashlib.sha256(body).hexdigest()}" for body in (content(LARGE), b"another"))
+    for uid in (OWN_UID, OTHER_UID):
+        got = await rig.get("put:result", uid=uid)
+        assert (got.data, got["stale"], got["private"]) == (content(LARGE), False, False)
+        assert got["bytes"] == {"cache": LARGE, "peers": 0, "origin": 0}
+    rig.wall.ahead_s += 10 * 365 * 86400
+    assert (await rig.get("put:result", digests=[right]))["stale"] is False
+    assert (await rig.get("put:result", refresh=True)).data == content(LARGE)
+    with pytest.raises(DigestMismatch):
+        await rig.get("put:result", digests=[wrong])
+    opened_, fd = await rig.open("put:result")
+    assert (opened_["complete"], read_all(fd)) == (True, content(LARGE))
+
+
+async def test_a_result_that_nobody_stored_is_not_found(rig: Rig) -> None:
+    with pytest.raises(NotFound) as caught:
+        await rig.get("put:nothing")
+    assert caught.value.exit_code == 3
+    with pytest.raises(BadRequest):
+        await rig.get("put:\n")
+
+
 # local files
 
 
