@@ -17,7 +17,7 @@ from p2pstore.cache.eviction import Marks, Usage
 from p2pstore.config import CacheConfig
 from p2pstore.errors import CacheUnusable, IntegrityError
 from p2pstore.storage import space
-from p2pstore.storage.files import Files
+from p2pstore.storage.files import Files, FileState
 from p2pstore.storage.index import Index, Row, short
 from p2pstore.storage.layout import TMP, Area, manifest_path, object_path, record_path
 from p2pstore.types import Entry, Key, Root, Version
@@ -48,6 +48,23 @@ class Idle:
 class Disk:
     """The cache directory in the hands of one thread."""
 
+    must_fix_modes = False
+    """Whether the umask takes reading away from new public files."""
+    partial_bytes = 0
+    quarantine_bytes = 0
+    floor_bytes = 0
+    """While the index is being made again: what the cache is known to hold, indexed or not."""
+    unflushed_bytes = 0
+    last_seq = 0
+    rebuilding = False
+    """Whether a miss in the index may be a hit on the disk."""
+    evicting = False
+    """Whether background eviction is on its way from the high mark to the low one."""
+    has_trash = False
+    """Whether something could be moved to `trash/` but not removed from there."""
+    degraded = ""
+    """Why nothing can be written."""
+
     def __init__(
         self,
         files: Files,
@@ -70,27 +87,13 @@ class Disk:
         self.marks = Marks(
             config.high_ratio, config.low_ratio, space.kept_free(config, room), config.free_inodes_ratio
         )
-        self.must_fix_modes = False
-        """Whether the umask takes reading away from new public files."""
-        self.partial_bytes = 0
-        self.quarantine_bytes = 0
         self.idle: dict[str, Idle] = {}
         self.working: set[str] = set()
         """Unfinished objects that somebody works on."""
-        self.has_trash = False
-        """Whether something could be moved to `trash/` but not removed from there."""
-        self.rebuilding = False
-        self.floor_bytes = 0
-        """While the index is being made again: what the cache is known to hold, indexed or not."""
-        self.evicting = False
-        """Whether background eviction is on its way from the high mark to the low one."""
-        self.unflushed_bytes = 0
-        self.last_seq = 0
         self.tick: Callable[[], int] = lambda: 0
         self.touched: dict[tuple[Key, Version], int] = {}
         self.leases: dict[tuple[Key, Version], float] = {}
         self.notify: Callable[[str, list[Entry]], None] = lambda kind, entries: None
-        self.degraded = ""
         self._retry_at = 0.0
         self._sync_failures: deque[float] = deque(maxlen=SYNC_FAILURES)
         self._names = itertools.count()
@@ -167,8 +170,12 @@ class Disk:
 
     def has_object(self, area: Area, entry: Entry) -> bool:
         """Whether the object's file is there and of the right size."""
+        return self.object_state(area, entry) is not None
+
+    def object_state(self, area: Area, entry: Entry) -> FileState | None:
+        """The state of an object's file; None when it is not there or of another size."""
         found = self.files.stat(object_path(area, entry.root))
-        return found is not None and found.size_bytes == entry.size_bytes
+        return found if found is not None and found.size_bytes == entry.size_bytes else None
 
     def is_free(self, area: Area, root: Root) -> bool:
         """Whether nothing names an object. While the index is made anew, stored results may that it does not know yet."""

@@ -22,6 +22,8 @@ _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _UNSUPPORTED: Final = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
 
 _FICLONE: Final = 0x40049409
+FIRST_READ_BYTES: Final = 8192
+"""Of a small file so much is read first, which mostly is all of it."""
 COPY_BYTES: Final = 1 << 20
 """Read at once where the system can't copy by itself."""
 
@@ -127,9 +129,9 @@ class Files:
         """The contents of a small file; at most `limit` bytes of them."""
         fd = self.open_read(path)
         try:
-            data = os.read(fd, limit)
-            # The first read brings all of an ordinary file; a longer one than its size is never written by us.
-            while len(data) < limit and (more := os.read(fd, limit - len(data))):
+            # Asking for all of the limit at once would cost a large buffer each time, for a record of some hundred bytes.
+            data = os.read(fd, min(limit, FIRST_READ_BYTES))
+            while FIRST_READ_BYTES <= len(data) < limit and (more := os.read(fd, limit - len(data))):
                 data += more
             return data
         finally:

@@ -26,6 +26,8 @@ SCHEMA_VERSION: Final = 1
 CHECKPOINT_PAGES: Final = 1000
 """The write-ahead log is folded into the index at this length at the latest; the flusher does it sooner."""
 
+REBUILD_PAGES: Final = 8192
+"""The same while the index is made anew: every fold flushes, and nothing is lost if that happens late."""
 BUSY_MS: Final = 10_000
 """How long a connection waits for the other's lock; they hold it for milliseconds."""
 
@@ -336,6 +338,10 @@ class Index:
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         finally:
             self._db.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+
+    def hurry(self, on: bool) -> None:
+        """Fold the log in less often, while the index is made anew, or as often as usual."""
+        self._db.execute(f"PRAGMA wal_autocheckpoint = {REBUILD_PAGES if on else CHECKPOINT_PAGES}")
 
     def is_sound(self) -> bool:
         """Read the whole index and say whether it hangs together."""
