@@ -194,14 +194,10 @@ class Files:
 
     def sync_all(self) -> None:
         """Everything written before on this file system is on the disk afterwards (syncfs)."""
-        # A descriptor of its own: the kernel reports a write error once to each, and a later call must not hear of this one.
-        fd = os.open(".", _FOLDER, dir_fd=self.root_fd)
-        try:
-            if _libc.syncfs(fd):
-                code = ctypes.get_errno()
-                raise OSError(code, os.strerror(code))
-        finally:
-            os.close(fd)
+        # The descriptor is as old as the store: the kernel tells each one of the write errors since it was opened, once.
+        if _libc.syncfs(self.root_fd):
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code))
 
     # names
 
