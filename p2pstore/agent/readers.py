@@ -77,7 +77,11 @@ class Readers:
             partial = load.partial
             if partial is None or not is_variant(partial.draft, request):
                 return None
-            fd, stays = partial.fd(), True
+            try:
+                fd = partial.fd()
+            except CacheUnusable:
+                return None  # between two tries, or published just now
+            stays = True
             reader = Reader(self._next, load, waiter, load.file)
             self._next += 1
             session.readers[reader.number] = reader

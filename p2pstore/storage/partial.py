@@ -263,6 +263,8 @@ class Partial:
         if self.length is not None or self._writing:
             raise InternalError("the length of an object is set once, after its last byte")
         self.length = length
+        # Room was reserved ahead; whoever has the file open sees its end here, published or not.
+        self._files.truncate(self.work.data_fd, length)
         if length % self.piece_bytes:
             index, digest, size = self._tail or (0, b"", 0)
             if index * self.piece_bytes + size != length:

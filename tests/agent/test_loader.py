@@ -592,6 +592,16 @@ async def test_what_must_not_be_stored_is_handed_out_and_forgotten(
 
 
 @SMALL_AND_LARGE
+@pytest.mark.parametrize("framing", ["chunked", "close"])
+async def test_what_must_not_be_stored_has_its_own_length_though_none_was_announced(
+    rig: Rig, origin: Origin, size: int, framing: Any
+) -> None:
+    behaviour = Behaviour(framing=framing, ranges=False)
+    url = origin.serve("/file", content(size), headers={"Cache-Control": "no-store"}, behaviour=behaviour)
+    assert (await rig.get(url)).data == content(size)
+
+
+@SMALL_AND_LARGE
 async def test_digests_count_for_what_is_not_stored_too(rig: Rig, origin: Origin, size: int) -> None:
     url = origin.serve("/file", content(size), headers={"Cache-Control": "no-store"})
     with pytest.raises(DigestMismatch):
