@@ -16,6 +16,7 @@ import msgpack
 from p2pstore.agent.asks import key_for
 from p2pstore.agent.handout import Way, described, result
 from p2pstore.agent.session import PATH_LEASE_S, Reply, Session
+from p2pstore.agent.spares import Spares
 from p2pstore.cache.freshness import Answer
 from p2pstore.errors import P2PStoreError
 from p2pstore.types import PUBLIC, Entry, Key
@@ -45,6 +46,7 @@ class Hits:
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
         self._store, self._wall, self._stats = agent.store, agent.wall, agent.stats
+        self.spares = Spares(agent.store.open_object)
         self._keys: OrderedDict[str, Key] = OrderedDict()
         self._gets: OrderedDict[str, _Answer] = OrderedDict()
         self._paths: OrderedDict[str, _Answer] = OrderedDict()
@@ -62,10 +64,12 @@ class Hits:
         if answer is None:
             return None
         entry = answer.entry
-        try:
-            fd = self._store.open_object(entry)
-        except P2PStoreError:
-            return None
+        fd = self.spares.take(entry) if want == "fd" else -1
+        if fd < 0:
+            try:
+                fd = self._store.open_object(entry)
+            except P2PStoreError:
+                return None
         if want == "path":
             # Opened only to see that it is there.
             os.close(fd)

@@ -36,11 +36,13 @@ class Janitor:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+        self._agent.hits.spares.close()
 
     async def _rounds(self) -> None:
         while True:
             await asyncio.sleep(ROUND_S)
             self._tell_progress()
+            self._agent.hits.spares.tidy()
             try:
                 await self._agent.store.evict()
             except P2PStoreError as error:
@@ -57,6 +59,7 @@ class Janitor:
             bus.emit("progress", url=request.url.text, key=request.key, scope=request.scope, **told)
 
     def _told(self, kind: str, entry: Entry) -> None:
+        self._agent.hits.spares.forget(entry.key)
         stats = self._agent.stats
         stats.evicted += kind == "evicted"
         stats.quarantined += kind == "quarantined"
