@@ -14,15 +14,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from tests.faults.launch import Spec
+from tests.faults.launch import ROOT, Spec
 from tests.faults.wire import Wire
 
-ROOT: Final = Path(__file__).resolve().parents[2]
 READY_TIMEOUT_S: Final = 30.0
 
 
 class NotReady(AssertionError):
-    """The agent ended, or did not answer in time; the message ends with its log."""
+    """The agent ended, with `status`, or did not answer in time (None); the message ends with its log."""
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class Zygote:
@@ -104,6 +107,17 @@ class Agent:
         self.spec.boot_id_file = str(path)
         self.boots += 1
 
+    def belongs_to(self, uid: int) -> None:
+        """Run as that uid: it owns the directory and HOME, and can reach them."""
+        self.environment()
+        self.spec.uid = uid
+        for path in (self.directory, self.directory / "home"):
+            os.chown(path, uid, uid)
+        for parent in self.directory.parents:
+            # pytest's directories are root's alone.
+            if parent.stat().st_uid == 0 and not parent.stat().st_mode & 0o001:
+                parent.chmod(parent.stat().st_mode | 0o055)
+
     # -- life
 
     def launch(self, *plants: str) -> None:
@@ -123,9 +137,25 @@ class Agent:
         if self._zygote is not None:
             self.pid = self._zygote.start(self.spec)
         else:
-            command = [sys.executable, "-m", "tests.faults.launch", json.dumps(asdict(self.spec))]
-            self._process = subprocess.Popen(command, cwd=ROOT)
+            self._process = self._executed()
             self.pid = self._process.pid
+
+    def _executed(self) -> subprocess.Popen[bytes]:
+        plain = Spec(argv=self.spec.argv, env=self.spec.env, log=self.spec.log)
+        if self.spec != plain:
+            command = [sys.executable, "-m", "tests.faults.launch", json.dumps(asdict(self.spec))]
+            return subprocess.Popen(command, cwd=ROOT)
+        # Nothing special: the product as a user starts it.
+        with open(self.spec.log, "ab") as log:
+            command = [sys.executable, "-m", "p2pstore", *self.spec.argv]
+            return subprocess.Popen(
+                command,
+                cwd=self.directory,
+                env=self.spec.env,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
 
     def start(self, *plants: str, ready_s: float = READY_TIMEOUT_S) -> float:
         """Start it and wait for the greeting; returns the seconds that took."""
@@ -146,7 +176,7 @@ class Agent:
                 pass
             if not self.running():
                 status = self.reap()
-                raise NotReady(f"the agent ended with {status}:\n{self.tail()}")
+                raise NotReady(f"the agent ended with {status}:\n{self.tail()}", status)
             if time.monotonic() > deadline:
                 raise NotReady(f"no greeting within {timeout_s} s:\n{self.tail()}")
             time.sleep(0.002)
@@ -196,12 +226,15 @@ class Agent:
         """A new connection."""
         return Wire(self.socket, timeout_s=timeout_s)
 
+    def argv(self, *args: str) -> list[str]:
+        """A command line against this agent."""
+        return [sys.executable, "-m", "p2pstore", "--socket", str(self.socket), *args]
+
     def command(self, *args: str, timeout_s: float = 120.0, **more: Any) -> subprocess.CompletedProcess[str]:
         """Run the command line against this agent."""
-        command = [sys.executable, "-m", "p2pstore", "--socket", str(self.socket), *args]
         environment = {**self.environment(), **more.pop("env", {})}
         return subprocess.run(
-            command,
+            self.argv(*args),
             cwd=self.directory,
             env=environment,
             capture_output=True,
@@ -209,6 +242,14 @@ class Agent:
             timeout=timeout_s,
             **more,
         )
+
+    def command_as(self, uid: int, *args: str, timeout_s: float = 120.0) -> int:
+        """Run the command line as another user; returns its exit code, its output goes to the log."""
+        spec = Spec(
+            argv=["--socket", str(self.socket), *args], env=self.environment(), log=str(self.log), uid=uid
+        )
+        command = [sys.executable, "-m", "tests.faults.launch", json.dumps(asdict(spec))]
+        return subprocess.run(command, cwd=ROOT, timeout=timeout_s).returncode
 
     def tail(self, chars: int = 4000) -> str:
         """The end of its log."""

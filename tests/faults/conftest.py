@@ -50,12 +50,12 @@ def zygote() -> Iterator[Zygote]:
 
 
 @pytest.fixture
-def images(tmp_path: Path) -> Iterator[Callable[[str, int], Image]]:
+def images(tmp_path: Path) -> Iterator[Callable[..., Image]]:
     """Makes file systems; all are unmounted at the end."""
     made: list[Image] = []
 
-    def make(fs: str, size_mib: int) -> Image:
-        image = Image(tmp_path / f"disk{len(made)}", fs, size_mib)
+    def make(fs: str, size_mib: int, inodes: int = 16384) -> Image:
+        image = Image(tmp_path / f"disk{len(made)}", fs, size_mib, inodes)
         made.append(image)
         return image
 

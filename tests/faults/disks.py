@@ -41,13 +41,14 @@ def _run(*command: str) -> None:
 class Image:
     """A file system in a file, mounted at `point`."""
 
-    def __init__(self, directory: Path, fs: str, size_mib: int) -> None:
+    def __init__(self, directory: Path, fs: str, size_mib: int, inodes: int = 16384) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.fs = fs
         self.path = directory / f"{fs}.img"
         self.point = directory / fs
         self.point.mkdir(exist_ok=True)
         self.size_mib = size_mib
+        self._inodes = inodes
         self.mounted = False
         self.cuts = 0
         self.make()
@@ -56,11 +57,14 @@ class Image:
         """A new, empty file system; must not be mounted."""
         with self.path.open("wb") as file:
             file.truncate(self.size_mib << 20)
-        _run(*_MKFS[self.fs], str(self.path))
+        # xfs makes inodes as it needs them.
+        count = ["-N", str(self._inodes)] if self.fs == "ext4" else []
+        _run(*_MKFS[self.fs], *count, str(self.path))
 
     def mount(self) -> None:
         """Mount it."""
-        _run("mount", "-o", "loop", str(self.path), str(self.point))
+        options = "loop,errors=remount-ro" if self.fs == "ext4" else "loop"
+        _run("mount", "-o", options, str(self.path), str(self.point))
         self.mounted = True
 
     def cut(self) -> None:

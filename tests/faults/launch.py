@@ -11,13 +11,19 @@ import importlib
 import json
 import os
 import resource
+import signal
+import stat
 import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
+
+ROOT: Final = Path(__file__).resolve().parents[2]
 
 _CLONE_NEWNS: Final = 0x00020000
 _CLONE_NEWNET: Final = 0x40000000
 _MS_BIND: Final = 4096
+_PR_SET_PDEATHSIG: Final = 1
 _MS_REC_SLAVE: Final = 16384 | 1 << 19
 _BOOT_ID: Final = "/proc/sys/kernel/random/boot_id"
 
@@ -56,7 +62,7 @@ def _surround(spec: Spec) -> None:
     binds = dict(spec.binds)
     if spec.boot_id_file:
         binds[_BOOT_ID] = spec.boot_id_file
-    if binds:
+    if binds or spec.uid:
         _check(libc.unshare(_CLONE_NEWNS), "unshare")
         _check(libc.mount(None, b"/", None, _MS_REC_SLAVE, None), "make mounts private")
         for seen, real in binds.items():
@@ -64,9 +70,27 @@ def _surround(spec: Spec) -> None:
     if spec.files:
         resource.setrlimit(resource.RLIMIT_NOFILE, (spec.files, spec.files))
     if spec.uid:
+        for path in (sys.base_prefix, sys.prefix, str(ROOT)):
+            _make_reachable(libc, Path(path).resolve())
         os.setgroups([])
         os.setresgid(spec.uid, spec.uid, spec.uid)
         os.setresuid(spec.uid, spec.uid, spec.uid)
+    # An agent does not outlive the test that started it, however that ends.
+    _check(libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "prctl")
+
+
+def _make_reachable(libc: ctypes.CDLL, path: Path) -> None:
+    """Let other uids reach a directory that lies in somebody's private one, such as root's home; for this process only."""
+    closed = next((one for one in reversed(path.parents) if not one.stat().st_mode & stat.S_IXOTH), None)
+    if closed is None:
+        return
+    fd = os.open(path, os.O_PATH | os.O_DIRECTORY)
+    _check(libc.mount(b"none", str(closed).encode(), b"tmpfs", 0, b"mode=755"), f"cover {closed}")
+    path.mkdir(parents=True)
+    _check(
+        libc.mount(f"/proc/self/fd/{fd}".encode(), str(path).encode(), None, _MS_BIND, None), f"bind {path}"
+    )
+    os.close(fd)
 
 
 def _redirect(log: str) -> None:

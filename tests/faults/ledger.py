@@ -59,7 +59,7 @@ class Ledger:
     gets: int = 0
 
     def violations(self, wire: Wire, *, only: set[str] | None = None) -> list[str]:
-        """Every promise that does not hold, in words; `only` names the results to look at."""
+        """Every promise that does not hold, in words; `only` names the results and URLs to look at."""
         found = list(self.wrong)
         for name, promise in self.acknowledged.items():
             if only is None or name in only:
@@ -67,7 +67,7 @@ class Ledger:
         for name, promise in self.offered.items():
             if only is None or name in only:
                 found += self._result(wire, name, promise, must=False)
-        for url in sorted(self.asked):
+        for url in sorted(self.asked if only is None else self.asked & only):
             try:
                 broken = self.urls[url].broken_by(wire.get(url, offline=True))
             except AgentSaidNo as no:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
+import os
 import random
 import threading
 from collections.abc import Callable, Iterator
@@ -32,6 +34,10 @@ class Caller(threading.Thread):
                     self.steps += 1
         except (ConnectionError, FileNotFoundError):
             return
+        except OSError as error:
+            # The disk went away under a descriptor that was handed out before.
+            if error.errno != errno.EIO:
+                self.defect = error
         except BaseException as error:
             self.defect = error
 
@@ -53,7 +59,7 @@ class Putter:
 
     def __init__(self, ledger: Ledger, prefix: str, most: int = 200_000) -> None:
         self._ledger = ledger
-        self._prefix = prefix
+        self.prefix = prefix
         self._most = most
         self._rng = random.Random(prefix)
         self._numbers = itertools.count()
@@ -61,7 +67,7 @@ class Putter:
 
     def __call__(self, wire: Wire) -> None:
         """One put."""
-        name = f"{self._prefix}-{next(self._numbers)}"
+        name = f"{self.prefix}-{next(self._numbers)}"
         data = content(name, self._rng.randint(1, self._most))
         promise = Promise.of(data)
         with self._ledger.lock:
@@ -103,3 +109,39 @@ class Getter:
 def _count(ledger: Ledger, no: AgentSaidNo) -> None:
     with ledger.lock:
         ledger.refused[no.code] = ledger.refused.get(no.code, 0) + 1
+
+
+class Writeback(threading.Thread):
+    """The kernel's whim: some records reach the disk early, long before the bytes that they speak of."""
+
+    def __init__(self, cache: Path, seed: str) -> None:
+        super().__init__(daemon=True)
+        self._folders = [cache / "meta" / f"{number:02x}" for number in range(256)]
+        self._rng = random.Random(seed)
+        self._stopping = threading.Event()
+        self._seen: set[int] = set()
+
+    def run(self) -> None:
+        """The thread: looks into a few folders at a time."""
+        while not self._stopping.wait(0.01):
+            for folder in self._rng.sample(self._folders, 64):
+                try:
+                    self._flush(folder)
+                except OSError:
+                    continue
+
+    def _flush(self, folder: Path) -> None:
+        for name in os.listdir(folder):
+            fd = os.open(folder / name, os.O_RDONLY)
+            try:
+                inode = os.fstat(fd).st_ino
+                if inode not in self._seen and self._rng.random() < 0.5:
+                    os.fsync(fd)
+                self._seen.add(inode)
+            finally:
+                os.close(fd)
+
+    def finish(self) -> None:
+        """End it."""
+        self._stopping.set()
+        self.join(30)

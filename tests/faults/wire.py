@@ -44,7 +44,7 @@ class Result:
         """Everything behind the descriptor, which is closed."""
         try:
             size = os.fstat(self.fd).st_size
-            return b"".join(_chunks(self.fd, size))
+            return _whole(self.fd, size)
         finally:
             self.close()
 
@@ -57,8 +57,8 @@ class Result:
         self.event_fds = []
 
 
-def _chunks(fd: int, size: int) -> list[bytes]:
-    parts = []
+def _whole(fd: int, size: int) -> bytes:
+    parts: list[bytes] = []
     offset = 0
     while offset < size:
         part = os.pread(fd, min(1 << 24, size - offset), offset)
@@ -66,12 +66,12 @@ def _chunks(fd: int, size: int) -> list[bytes]:
             break
         parts.append(part)
         offset += len(part)
-    return parts
+    return b"".join(parts)
 
 
 def frame(payload: object) -> bytes:
     """One frame as it goes over the socket."""
-    body = msgpack.packb(payload)
+    body: bytes = msgpack.packb(payload)
     return struct.pack(">I", len(body)) + body
 
 

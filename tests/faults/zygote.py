@@ -12,18 +12,19 @@ import json
 import os
 import select
 import sys
+import traceback
 from typing import Any, Final
 
 from tests.faults.launch import Spec, run
 
 PREIMPORTED: Final = (
     "p2pstore.__main__",
-    "p2pstore.daemon",
-    "p2pstore.cli",
-    "p2pstore.cli.settings",
-    "aiohttp",
-    "sqlite3",
-    "asyncio",
+    "p2pstore.cli.main",
+    "p2pstore.cli.agent",
+    "p2pstore.daemon.assembly",
+    "p2pstore.daemon.logs",
+    "p2pstore.daemon.process",
+    "p2pstore.client.paths",
 )
 
 
@@ -34,7 +35,10 @@ def _start(fields: dict[str, Any]) -> int:
         return pid
     try:
         run(spec)
+    except BaseException:
+        traceback.print_exc()
     finally:
+        sys.stderr.flush()
         os._exit(70)
 
 
