@@ -21,6 +21,7 @@ from benchmarks.rounds import Outcome
 NAMES: Final = ("cold", "warm", "small", "startup", "evicting")
 RUNS: Final = {"cold": 7, "warm": 5, "small": 3, "startup": 5, "evicting": 3}
 RESULTS: Final = Path(__file__).parent / "results"
+PAGE: Final = Path(__file__).parents[1] / "docs/explanation/benchmarks.md"
 NEEDS: Final = {
     "cold": ("nginx", "curl", "aria2c"),
     "warm": ("nginx",),
@@ -71,10 +72,21 @@ def _save(outcomes: list[Outcome], about: dict[str, str], scale: float, keep: bo
             (RESULTS / f"latest-{outcome.name}.json").write_text(
                 json.dumps(told, indent=1, ensure_ascii=False) + "\n"
             )
-            (RESULTS / f"latest-{outcome.name}.md").write_text(
-                f"{date[:10]}, {about['processor']}, {about['memory']}, kernel {about['kernel']}, Python {about['python']}; "
-                f"least / median / most of {len(next(iter(outcome.runs.values())))} runs.\n\n{outcome.table()}\n"
-            )
+            _show_in_docs(outcome, about, date)
+
+
+def _show_in_docs(outcome: Outcome, about: dict[str, str], date: str) -> None:
+    """Put the table between the marks of this benchmark."""
+    runs = len(next(iter(outcome.runs.values())))
+    head = (
+        f"{outcome.title}. {date[:10]}, {about['processor']}, {about['memory']}, kernel {about['kernel']}, "
+        f"Python {about['python']}, {about['nginx']}, {about['curl'].split(' (')[0]}, {about['aria2c']}; {runs} runs."
+    )
+    before, mark, rest = PAGE.read_text().partition(f"<!-- {outcome.name} -->")
+    _, end, after = rest.partition(f"<!-- /{outcome.name} -->")
+    if not mark or not end:
+        raise SystemExit(f"{PAGE} has no place for {outcome.name}")
+    PAGE.write_text(f"{before}{mark}\n{head}\n\n{outcome.table()}\n{end}{after}")
 
 
 def main() -> int:

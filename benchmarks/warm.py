@@ -17,7 +17,8 @@ from typing import Final
 
 from benchmarks.machine import cpu_s
 from benchmarks.rounds import Outcome, Sample, alternate
-from tests.faults.agents import ROOT, Agent
+from tests.faults.agents import Agent
+from tests.faults.launch import ROOT
 from tests.faults.nginx import Nginx
 from tests.faults.wire import Wire, frame
 
