@@ -177,8 +177,7 @@ class Agent:
         """Wait for the load of this key; when its answer is for another uid alone, load for this one alone."""
         alone = False
         while True:
-            key = (request.key, request.caller.uid if alone else None)
-            load, waiter, new = self.loads.join(key, request, entry)
+            load, waiter, new = self.loads.join(self.loads.key_for(request, alone=alone), request, entry)
             trail.append(load)
             self.stats.joined += not new
             try:

@@ -263,14 +263,14 @@ class Loader:
         verified = self._check(load, found, digests)
         if found.keep:
             entry = await self.store.commit(partial, found.draft, verified=verified, digests=digests)
-            return Outcome(entry, entry.size_bytes - cached, only_uid=found.only_uid, why=found.why)
+            return Outcome(entry, entry.size_bytes - cached, -1, found.only_uid, found.why, load.file)
         size = partial.length or 0
         entry = found.draft.entry(
             partial.root(), size, partial.piece_bytes, verified=verified, digests=digests
         )
         kept = partial.fd()
         await partial.discard()
-        return Outcome(entry, size - cached, kept, found.only_uid, found.why)
+        return Outcome(entry, size - cached, kept, found.only_uid, found.why, load.file)
 
     def _check(self, load: Load, found: Found, digests: dict[str, str]) -> str:
         url = found.draft.url

@@ -43,6 +43,8 @@ class Outcome:
     only_uid: int | None = None
     """The answer turned out to be for this uid alone."""
     why: str = ""
+    file: int = 0
+    """Which of the load's growing files it was; 0: none."""
 
 
 @dataclass(slots=True, eq=False)
@@ -158,7 +160,7 @@ class Loads:
         self._max_waiting = max_waiting
         self._waiting = 0
         self._running: dict[LoadKey, Load] = {}
-        self._stopping: dict[LoadKey, set[asyncio.Task[None]]] = {}
+        self._stopping: dict[Key, set[asyncio.Task[None]]] = {}
 
     def __len__(self) -> int:
         return len(self._running)
@@ -169,6 +171,18 @@ class Loads:
     def find(self, key: LoadKey) -> Load | None:
         """The load of this key that runs now."""
         return self._running.get(key)
+
+    def key_for(self, request: Request, *, alone: bool = False) -> LoadKey:
+        """Which load to join: one of this uid's own if there is any, else the one for all, or with `alone` a new one of its own.
+
+        A uid has one load of a key at a time: two would work on the same unfinished file.
+        """
+        own, shared = (request.key, request.caller.uid), (request.key, None)
+        if own in self._running:
+            return own
+        load = self._running.get(shared)
+        begun_by_own = load is not None and load.request.caller.uid == request.caller.uid
+        return shared if not alone or begun_by_own else own
 
     def join(self, key: LoadKey, request: Request, fallback: Entry | None) -> tuple[Load, Waiter, bool]:
         """Wait for the load of this key; begin it when there is none (then the last value is True).
@@ -187,7 +201,7 @@ class Loads:
             future.add_done_callback(_seen)
             load = Load(key, request, future, TokenBucket(0, BURST_BYTES, now), fallback)
             self._running[key] = load
-            before = tuple(self._stopping.get(key, ()))
+            before = tuple(self._stopping.get(key[0], ()))
             load.task = asyncio.create_task(self._drive(load, before), name=f"load {request.url.text}")
         waiter = Waiter(request)
         load.waiters.add(waiter)
@@ -208,7 +222,7 @@ class Loads:
             load.drop()
         elif load.task is not None:
             self._forget(load)
-            self._stop(load.key, load.task)
+            self._stop(load.key[0], load.task)
 
     async def aclose(self) -> None:
         """Stop all loads; what they have brought stays on disk."""
@@ -218,7 +232,7 @@ class Loads:
         stopping = [task for tasks in self._stopping.values() for task in tasks]
         await asyncio.gather(*tasks, *stopping, return_exceptions=True)
 
-    def _stop(self, key: LoadKey, task: asyncio.Task[None]) -> None:
+    def _stop(self, key: Key, task: asyncio.Task[None]) -> None:
         task.cancel()
         tasks = self._stopping.setdefault(key, set())
         tasks.add(task)

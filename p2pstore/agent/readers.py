@@ -66,7 +66,8 @@ class Readers:
     async def _growing_or_ended(self, session: Session, request: Request) -> Reply | None:
         """The file as soon as it has a place, or is there already; None when that is not this caller's to see yet."""
         started = self._agent.clock()
-        load, waiter, new = self._agent.loads.join((request.key, None), request, None)
+        loads = self._agent.loads
+        load, waiter, new = loads.join(loads.key_for(request), request, None)
         stays = False
         try:
             await self._begun(load, request)
@@ -88,7 +89,7 @@ class Readers:
             return Reply(self._growing(request, reader, partial), fd)
         finally:
             if not stays:
-                self._agent.loads.leave(load, waiter)
+                loads.leave(load, waiter)
 
     async def _begun(self, load: Load, request: Request) -> None:
         """Until the bytes have a place, or the load ended."""
@@ -139,7 +140,7 @@ class Readers:
     def _end(self, reader: Reader) -> dict[str, Any]:
         load = reader.load
         outcome = load.future.result() if load.future.done() else None
-        if outcome is None or load.file != reader.file:
+        if outcome is None or outcome.file != reader.file:
             raise OriginChanged(f"{load.request.url.text} changed while it was read", hint="open it again")
         return {"size": outcome.entry.size_bytes, "complete": True}
 

@@ -173,7 +173,7 @@ class Staging:
                     error = await asyncio.shield(ticket.done)
                     if error is not None:
                         raise error
-                load = self._agent.loads.find((request.key, None))
+                load = self._agent.loads.find(self._agent.loads.key_for(request))
                 if load is not None:
                     await asyncio.wait([load.future])
                     failure = load.future.exception()

@@ -135,14 +135,16 @@ async def test_the_last_one_to_leave_stops_the_load() -> None:
     assert len(loads) == 0
 
 
-async def test_a_load_begun_again_waits_until_the_stopped_one_has_put_its_things_away() -> None:
+@pytest.mark.parametrize("alone", [False, True])
+async def test_a_load_begun_again_waits_until_the_stopped_one_has_put_its_things_away(alone: bool) -> None:
     work = Work()
     work.may_stop.clear()
     loads = loads_of(work.run)
     _, leave, _ = join(loads, request())
     await turns()
     leave()
-    load, leave_again, new = join(loads, request())
+    one = request()
+    load, waiter, new = loads.join((one.key, one.caller.uid if alone else None), one, None)
     assert new
     await turns()
     assert len(work.begun) == 1, "two loads of one key must not work on the same unfinished file"
@@ -150,7 +152,28 @@ async def test_a_load_begun_again_waits_until_the_stopped_one_has_put_its_things
     work.go.set()
     await load.future
     assert work.ended == ["stopped", "done"]
-    leave_again()
+    loads.leave(load, waiter)
+
+
+async def test_each_uid_has_one_load_of_a_key_at_a_time() -> None:
+    work = Work()
+    loads = loads_of(work.run)
+    mine, theirs = request(), ASKS.read({"url": "http://host/file"}, Caller(uid=8, gid=8, pid=1))
+    shared, own = (mine.key, None), (mine.key, 7)
+    assert loads.key_for(mine) == shared
+    assert loads.key_for(mine, alone=True) == own
+    begun, waiter, _ = loads.join(shared, mine, None)
+    assert loads.key_for(mine, alone=True) == shared, "the one for all is mine already"
+    assert loads.key_for(theirs, alone=True) == (mine.key, 8)
+    loads.leave(begun, waiter)
+    begun, waiter, _ = loads.join(shared, theirs, None)
+    assert loads.key_for(mine, alone=True) == own
+    alone, alone_waiter, _ = loads.join(own, mine, None)
+    assert loads.key_for(mine) == own
+    assert loads.key_for(theirs) == shared
+    loads.leave(begun, waiter)
+    loads.leave(alone, alone_waiter)
+    await loads.aclose()
 
 
 async def test_closing_waits_for_stopped_loads_too() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import os
 from collections.abc import Awaitable
+from typing import Any
 
 import pytest
 
@@ -269,6 +270,21 @@ async def test_a_file_that_changes_while_it_is_read_is_an_error_and_no_mix(
     assert (await rig.get(url)).data == content(new, 1)
     with pytest.raises(OriginChanged):
         await rig.ready(opened["reader"], 0, 10)
+
+
+async def test_a_change_that_shows_after_a_drop_is_no_mix(narrow: Rig, origin: Origin) -> None:
+    unguarded: dict[str, Any] = {"etag": None, "last_modified": None}
+    behaviour = Behaviour(stall_after=2 * PIECE + 50_000, ranges=False)
+    url = origin.serve("/file", content(LARGE), behaviour=behaviour, **unguarded)
+    opened, fd = await narrow.open(url)
+    os.close(fd)
+    await origin.stalled("/file")
+    origin.change("/file", content(10_000, 1), behaviour=Behaviour(), **unguarded)
+    for task in list(origin._tasks):
+        task.cancel()
+    with pytest.raises(OriginChanged):
+        await narrow.ready(opened["reader"], LARGE - 10, LARGE)
+    assert (await narrow.get(url)).data == content(10_000, 1)
 
 
 async def test_a_drop_is_not_a_change(make_rig: Making, origin: Origin) -> None:
