@@ -22,6 +22,11 @@ def files(tmp_path: Path) -> Iterator[Files]:
     files.shut()
 
 
+@pytest.fixture
+def no_waiting_for_disks() -> None:
+    """Here the calls themselves are tried."""
+
+
 class Slow(Files):
     """Takes seven bytes at a time."""
 

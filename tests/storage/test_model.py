@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
-from unittest import mock
 
 import pytest
 from hypothesis import settings
@@ -53,9 +52,6 @@ class Machine(RuleBasedStateMachine):
         self.results: dict[Key, bytes] = {}
         self.boot = 1
         self.serial = 0
-        # Nothing here loses its power for real, and a busy disk takes its time.
-        self.patch = mock.patch.multiple("os", fsync=lambda fd: None)
-        self.patch.start()
 
     def wait(self, work: Coroutine[Any, Any, T]) -> T:
         return self.loop.run_until_complete(work)
@@ -63,14 +59,12 @@ class Machine(RuleBasedStateMachine):
     @initialize()
     def start(self) -> None:
         self.store = Store.open(config(), str(self.root), boot_id=f"boot-{self.boot}")
-        self.store._disk.files.sync_all = lambda: None  # type: ignore[method-assign]
         self.wait(self.store.start())
 
     def teardown(self) -> None:
         self.wait(self.store.aclose())
         self.wait(self.loop.shutdown_default_executor())
         self.loop.close()
-        self.patch.stop()
         self.folder.cleanup()
 
     @rule(name=NAMES, version=VERSIONS, size=SIZES, large=st.booleans(), same=st.booleans())
