@@ -124,7 +124,11 @@ def _open_index(cache: Cache) -> Index:
 
 
 def _put_aside(cache: Cache) -> None:
-    os.replace(cache.index_path, os.path.join(cache.directory, layout.INDEX_ASIDE))
+    try:
+        os.replace(cache.index_path, os.path.join(cache.directory, layout.INDEX_ASIDE))
+    except FileNotFoundError:
+        # Somebody deleted it, as he may.
+        log.warning("index was deleted and will be made anew")
     for suffix in ("-wal", "-shm"):
         try:
             os.unlink(cache.index_path + suffix)

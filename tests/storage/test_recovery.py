@@ -246,6 +246,16 @@ async def test_damage_that_shows_while_it_runs_is_healed(cache: Path) -> None:
         assert await _answers(store) == before
 
 
+async def test_an_index_deleted_while_it_runs_can_be_made_anew(cache: Path) -> None:
+    async with opened(cache) as store:
+        before = await _answers(store)
+        _delete_all(cache / "index.sqlite", random.Random(0))
+        await store._writer.run(lambda: store._writer.renew("its file is gone"))
+        await _settled(store)
+        assert await _answers(store) == before
+        assert (cache / "index.sqlite").exists()
+
+
 def _overwrite_all(index: Path) -> None:
     """In place, as a bad disk does; the pages in memory stay as they are until they are read again."""
     with index.open("r+b") as file:
