@@ -148,6 +148,8 @@ class Agent:
                     self.stats.hits += 1
                     return reply
             except (NotCached, IntegrityError):
+                if entry.is_put:
+                    raise  # there is no origin to get it from again
                 entry = None  # it went, or turned out to be damaged, between the look and the opening
         if entry is not None and (request.wish.offline or entry.is_put):
             await self.must_agree(request, entry)
@@ -222,13 +224,25 @@ class Agent:
         """
         if not request.digests:
             return entry, None
+        if await self.store.was_touched(entry):
+            await self._must_be_whole(entry)
         missing = {digest.algorithm for digest in request.digests} - entry.digests.keys()
         found = entry.digests | (await self.store.digest(entry, missing) if missing else {})
         wrong = verify.disagreeing(request.digests, found)
+        if wrong is not None:
+            await self._must_be_whole(entry)
         verified = "digest" if wrong is None else entry.verified
         if missing or verified != entry.verified:
             entry = await self.store.refresh(entry.with_changes(digests=found, verified=verified))
         return entry, wrong
+
+    async def _must_be_whole(self, entry: Entry) -> None:
+        """Read the object again; a damaged one is put aside and IntegrityError raised."""
+        if not await self.store.verify(entry):
+            await self.store.quarantine(entry, "its bytes are not those of its name")
+            raise IntegrityError(
+                f"{entry.url} is damaged in the cache and was put aside", hint="get it again"
+            )
 
     async def must_agree(self, request: Request, entry: Entry, fd: int = -1) -> Entry:
         """The entry compared; DigestMismatch if it is not what the caller's digests name. `fd` holds its bytes if not kept."""
@@ -276,7 +290,8 @@ class Agent:
 
     def path_for(self, entry: Entry, uid: int) -> str:
         """The path of the object when this uid can read it there, else empty."""
-        return self.store.path_of(entry) if entry.scope == PUBLIC or uid == self.uid else ""
+        readable = uid == self.uid or (entry.scope == PUBLIC and not entry.is_put)
+        return self.store.path_of(entry) if readable else ""
 
     def idle_since(self) -> float | None:
         """Since when (monotonic) nothing has been loaded or prefetched; None while something is."""

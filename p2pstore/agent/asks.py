@@ -16,6 +16,7 @@ from p2pstore.cache.keys import CanonicalUrl, canonical, check_put_name, key_of,
 from p2pstore.config import Config
 from p2pstore.errors import BadRequest
 from p2pstore.sources.base import Ask
+from p2pstore.sources.request import check_headers
 from p2pstore.trust.privacy import classify_request
 from p2pstore.types import CALLER_ALGORITHMS, PUBLIC, ByteRange, Caller, Digest, Draft, Entry, Key
 
@@ -106,6 +107,7 @@ class Asks:
         userinfo = (str(auth["user"]), str(auth.get("password", ""))) if "user" in auth else url.userinfo
         bearer = str(auth.get("bearer", ""))
         headers = tuple((str(name).lower(), str(value)) for name, value in args.get("headers") or ())
+        check_headers(headers)
         credential = self._credential(url, headers, userinfo, bearer)
         private = url.scheme == "file" or (credential is not None and url.scheme != "put")
         scope = scope_of(caller.uid if private else None, credential or "")

@@ -180,13 +180,15 @@ class Staging:
                 entry, _ = await self._agent.find(request)
         except TimeoutError:
             raise DeadlineExceeded(
-                f"{url}: not there yet", hint="wait again, the download goes on", url=url
+                f"{request.url.text}: not there yet", hint="wait again, the download goes on"
             ) from None
         if entry is None:
             if isinstance(failure, P2PStoreError):
                 raise failure
             raise self._failures.get(request.key) or NotCached(
-                f"{url} is not in the cache and nothing brings it", hint=f"p2pstore prefetch {url}", url=url
+                f"{request.url.text} is not in the cache and nothing brings it",
+                hint=f"p2pstore prefetch {request.url.text}",
+                url=request.url.text,
             )
 
 

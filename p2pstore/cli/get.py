@@ -17,7 +17,7 @@ import click
 from p2pstore.cli.embedded import connect
 from p2pstore.cli.main import Globals
 from p2pstore.cli.progress import KINDS, Silent, shower
-from p2pstore.cli.report import SOURCES, error_fields, exit_code, got_fields, got_line, print_json
+from p2pstore.cli.report import SOURCES, error_fields, exit_code, got_fields, got_line, print_json, shown
 from p2pstore.cli.wishes import Wanted, Wish, asking_options, read_urls, read_wish, remote_name
 from p2pstore.errors import BadRequest, P2PStoreError
 
@@ -153,9 +153,9 @@ def plan(wanted: list[Wanted], flags: dict[str, Any]) -> list[Target]:
     if output == STDOUT and flags["as_json"]:
         raise click.UsageError("-o - and --json both write to stdout.")
     if output is None and not flags["use_remote_name"] and directory is None:
-        return [Target(one, "", remote_name(one.url) or one.url) for one in wanted]
+        return [Target(one, "", remote_name(one.url) or shown(one.url)) for one in wanted]
     if output == STDOUT:
-        return [Target(wanted[0], STDOUT, remote_name(wanted[0].url) or wanted[0].url)]
+        return [Target(wanted[0], STDOUT, remote_name(wanted[0].url) or shown(wanted[0].url))]
     targets = [_file_target(one, output, directory or "") for one in wanted]
     taken: dict[str, str] = {}
     for target in targets:
@@ -168,7 +168,7 @@ def plan(wanted: list[Wanted], flags: dict[str, Any]) -> list[Target]:
 def _file_target(one: Wanted, output: str | None, directory: str) -> Target:
     name = output if output is not None else remote_name(one.url)
     if not name:
-        raise click.UsageError(f"{one.url} ends with no file name; use -o FILE.")
+        raise click.UsageError(f"{shown(one.url)} ends with no file name; use -o FILE.")
     if directory:
         os.makedirs(directory, exist_ok=True)
     return Target(one, os.path.join(directory, name), os.path.basename(name))

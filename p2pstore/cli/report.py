@@ -116,3 +116,12 @@ def exit_code(errors: Iterable[P2PStoreError], total: int) -> int:
     if not codes:
         return 0
     return codes[0] if len(codes) == total and len(set(codes)) == 1 else EXIT_SOME_FAILED
+
+
+def shown(url: str) -> str:
+    """A URL as it was typed, without what must not end in a job's log: passwords and signatures."""
+    if "@" not in url and "?" not in url:
+        return url
+    from p2pstore.cache.canonical import redact
+
+    return redact(url)

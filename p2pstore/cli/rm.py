@@ -9,7 +9,7 @@ import click
 from p2pstore.cli.embedded import connect
 from p2pstore.cli.main import Globals
 from p2pstore.cli.quantities import show_size
-from p2pstore.cli.report import error_fields, exit_code, print_json
+from p2pstore.cli.report import error_fields, exit_code, print_json, shown
 from p2pstore.errors import P2PStoreError
 
 
@@ -49,5 +49,7 @@ def command(
             if as_json:
                 print_json({"url": name, **removed})
             elif not quiet:
-                click.echo(f"{name}  {removed['removed']} removed, {show_size(removed['bytes'])}", err=True)
+                click.echo(
+                    f"{shown(name)}  {removed['removed']} removed, {show_size(removed['bytes'])}", err=True
+                )
     return exit_code(errors, len(asked))

@@ -11,7 +11,7 @@ import click
 from p2pstore.cli.embedded import connect
 from p2pstore.cli.main import Globals
 from p2pstore.cli.quantities import show_seconds, show_size
-from p2pstore.cli.report import error_fields, exit_code, print_json
+from p2pstore.cli.report import error_fields, exit_code, print_json, shown
 from p2pstore.errors import NotCached, P2PStoreError
 
 
@@ -50,11 +50,13 @@ def command(
                 )
                 continue
             if not found["cached"]:
-                errors.append(NotCached(f"{url} is not in the cache", hint=f"p2pstore get {url}"))
+                errors.append(
+                    NotCached(f"{shown(url)} is not in the cache", hint=f"p2pstore get {shown(url)}")
+                )
             if as_json:
                 print_json({**found, "url": url})
             else:
-                click.echo("\n".join(describe(url, found, time.time())))
+                click.echo("\n".join(describe(shown(url), found, time.time())))
     return exit_code(errors, len(urls))
 
 

@@ -8,7 +8,7 @@ import click
 
 from p2pstore.cli.embedded import connect
 from p2pstore.cli.main import Globals
-from p2pstore.cli.report import error_fields, exit_code, print_json
+from p2pstore.cli.report import error_fields, exit_code, print_json, shown
 from p2pstore.cli.wishes import asking_options, by_digest, read_urls, read_wish
 from p2pstore.errors import P2PStoreError
 
@@ -37,7 +37,7 @@ def command(given: Globals, /, **flags: Any) -> int:
                     errors.append(error)
                     click.echo(f"p2pstore: {error}", err=True)
                 elif not flags["quiet"]:
-                    click.echo(f"{outcome['url']}  ready", err=True)
+                    click.echo(f"{shown(outcome['url'])}  ready", err=True)
                 if flags["as_json"]:
                     found = error_fields(error) if error is not None else {}
                     print_json({"url": outcome["url"], "ok": outcome["ok"], **found})

@@ -231,7 +231,10 @@ def _text_of(path: str, limit: int) -> str:
 
 def remote_name(url: str) -> str:
     """The file name that a URL ends with, percent-decoded; empty when it has none that is fit for a file."""
-    path = url.partition(":")[2] if url.startswith("put:") else urlsplit(url).path
+    try:
+        path = url.partition(":")[2] if url.startswith("put:") else urlsplit(url).path
+    except ValueError:
+        return ""  # the agent says what is wrong with the URL
     name = os.fsdecode(unquote_to_bytes(path.rpartition("/")[2]))
     unfit = name in {"", ".", ".."} or "/" in name or any(ord(char) < 32 for char in name)
     return "" if unfit or len(os.fsencode(name)) > 255 else name

@@ -32,7 +32,8 @@ class Delivery:
         self._stack = contextlib.ExitStack()
         if link == "symlink":
             args["want"] = "path"
-        args["stream"] = True
+        # What goes to a descriptor can't be taken back, so it must not come before its digest agreed.
+        args["stream"] = not (isinstance(output, int) and self._digests)
 
     def __enter__(self) -> Delivery:
         return self

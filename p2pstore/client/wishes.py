@@ -164,7 +164,8 @@ def source_fd(source: str | os.PathLike[str] | int) -> int:
     if isinstance(source, int):
         return os.dup(source)
     try:
-        return os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+        # A FIFO must not be waited for; the agent refuses it.
+        return os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise NotFound(f"{os.fspath(source)}: {error.strerror}") from error
 

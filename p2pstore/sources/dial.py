@@ -107,6 +107,12 @@ class Dialer:
         return made
 
 
+def _way_out(address: str, why: str) -> str:
+    if "never" in why:
+        return "no setting allows it"
+    return f'the operator can allow it with [origin] allow = ["{address}"] (--origin-allow {address})'
+
+
 def unreachable(attempt: Attempt, exc: BaseException, timeout_s: float) -> OriginError | GateRefused:
     """Why there is no connection, as one of our errors."""
     route = attempt.route
@@ -114,7 +120,7 @@ def unreachable(attempt: Attempt, exc: BaseException, timeout_s: float) -> Origi
         address, why = attempt.refused[0]
         return GateRefused(
             f"the gate refuses {route.host} ({address}): {why}",
-            hint=f'the operator can allow it with [origin] allow = ["{address}"] (--origin-allow {address})',
+            hint=_way_out(address, why),
             host=route.host,
             address=address,
             config="origin.allow",

@@ -164,7 +164,7 @@ class Disk:
         try:
             data = self.files.read(record_path(area, key, ver), MAX_RECORD_BYTES)
             entry = decode_record(data)
-        except (FileNotFoundError, IntegrityError):
+        except (FileNotFoundError, IsADirectoryError, IntegrityError):
             return None
         return entry if entry.key == key and (ver is None or entry.ver == ver) else None
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sqlite3
 from collections import OrderedDict
 from collections.abc import Callable
@@ -127,9 +128,14 @@ class Reads:
         try:
             return await self._lanes["list"].run(lambda: call(self._indexes["list"]))
         except (sqlite3.Error, BadRow) as error:
-            if not faults.is_damaged(error):
+            if self._is_index_gone():
+                await self._writer.run(lambda: self._writer.renew("its file is gone"))
+            elif not faults.is_damaged(error):
                 raise CacheUnusable(f"can't read the index: {error}", hint="try again") from error
         return await self._writer.run(lambda: call(self._disk.index), "can't read the index")
+
+    def _is_index_gone(self) -> bool:
+        return not os.path.exists(self._cache.index_path)
 
     def reopen(self) -> None:
         """The index was made anew: what is known in memory stays true, the connections don't."""

@@ -14,7 +14,7 @@ from typing import Final
 from p2pstore.storage.disk import Disk, in_folder
 from p2pstore.storage.files import FileState
 from p2pstore.storage.index import DOOMED, SUSPECT, Row, short
-from p2pstore.storage.layout import AREA_NAMES, FAN_OUT, META, Area, area_of, record_path
+from p2pstore.storage.layout import AREA_NAMES, FAN_OUT, META, TRASH, Area, area_of, record_path
 from p2pstore.types import Entry, Key, Version
 from p2pstore.wire.records import encode_record
 
@@ -109,17 +109,17 @@ def settle(disk: Disk, area: Area, key: Key, on_disk: Iterable[Version] = ()) ->
     chosen = disk.read_record(area, key)
     if chosen is None or not disk.has_object(area_of(chosen), chosen):
         # The record of a stored result is flushed: one that is not there was removed, and stays so.
-        was_there = disk.files.unlink(record_path(area, key))
+        was_there = _drop_record(disk, record_path(area, key))
         chosen = _restored(disk, live.values()) if was_there or area is not Area.PUT else None
     for ver in sorted({*live, *on_disk}):
         if chosen is None or ver != chosen.ver:
             older = disk.read_record(area, key, ver)
             if older is None or not disk.has_object(area_of(older), older):
-                disk.files.unlink(record_path(area, key, ver))
+                _drop_record(disk, record_path(area, key, ver))
                 older = None
             _agree(disk, live.get(ver), older, current=False)
     if chosen is not None:
-        disk.files.unlink(record_path(area, key, chosen.ver))
+        _drop_record(disk, record_path(area, key, chosen.ver))
         _agree(disk, live.get(chosen.ver), chosen, current=True)
 
 
@@ -127,7 +127,7 @@ def _finish_removal(disk: Disk, row: Row) -> None:
     ver = None if row.current else row.entry.ver
     entry = disk.read_record(row.area, row.entry.key, ver)
     if entry is None or entry.ver == row.entry.ver:
-        disk.files.unlink(record_path(row.area, row.entry.key, ver))
+        _drop_record(disk, record_path(row.area, row.entry.key, ver))
     _drop(disk, row)
 
 
@@ -249,3 +249,12 @@ def _scan_orphans(disk: Disk, area: Area, part: str) -> Iterator[int]:
         if len(root) == 64 and not name.endswith(".r") and short(root) not in held:
             disk.files.unlink(f"{folder}/{name}")
     yield 1
+
+
+def _drop_record(disk: Disk, path: str) -> bool:
+    """Remove a record; a folder in its place, which is none of ours, goes to the trash."""
+    try:
+        return disk.files.unlink(path)
+    except IsADirectoryError:
+        disk.files.rename(path, f"{TRASH}/{disk.temporary().rpartition('/')[2]}")
+        return True

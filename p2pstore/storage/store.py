@@ -263,6 +263,16 @@ class Store:
 
     # bytes
 
+    async def was_touched(self, entry: Entry) -> bool:
+        """Whether the object's file was changed since it was stored, as far as its time tells."""
+
+        def look() -> bool:
+            row = self._disk.index.version(entry.key, entry.ver)
+            found = self._disk.files.stat(object_path(area_of(entry), entry.root))
+            return row is not None and found is not None and row.mtime_ns != found.mtime_ns
+
+        return await self._writer.run(look, "can't read the index")
+
     async def verify(self, entry: Entry) -> bool:
         """Read the object and say whether it is the one its name says; raises NotCached when it is gone."""
         files, path = self._disk.files, object_path(area_of(entry), entry.root)

@@ -7,6 +7,8 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,14 +19,15 @@ from p2pstore.errors import IntegrityError
 ROOT = Path(__file__).parents[2]
 
 
-def environ(tmp_path: Path) -> dict[str, str]:
-    (tmp_path / "tmp").mkdir()
+@pytest.fixture
+def surroundings(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """An empty home, and a temporary folder with a name short enough for a socket below it."""
     (tmp_path / "home").mkdir()
-    return {"PATH": os.environ["PATH"], "HOME": str(tmp_path / "home"), "TMPDIR": str(tmp_path / "tmp")}
+    with tempfile.TemporaryDirectory(prefix="demo") as short:
+        yield {"PATH": os.environ["PATH"], "HOME": str(tmp_path / "home"), "TMPDIR": short}
 
 
-def test_the_whole_story(tmp_path: Path) -> None:
-    surroundings = environ(tmp_path)
+def test_the_whole_story(surroundings: dict[str, str], tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "p2pstore", "demo"],
         cwd=ROOT,
@@ -46,8 +49,9 @@ def test_the_whole_story(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_it_cleans_up_when_it_is_stopped(tmp_path: Path, number: signal.Signals, code: int) -> None:
-    surroundings = environ(tmp_path)
+def test_it_cleans_up_when_it_is_stopped(
+    surroundings: dict[str, str], number: signal.Signals, code: int
+) -> None:
     child = subprocess.Popen(
         [sys.executable, "-m", "p2pstore", "demo"],
         cwd=ROOT,
