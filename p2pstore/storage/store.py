@@ -220,7 +220,9 @@ class Store:
             await self._pool.run(lambda: put.copy(disk.files, own_fd, job))
         except BaseException as error:
             # The copy may still be running; its file goes with the next start if it can't go now.
-            self._writer.run(lambda: put.release(disk, job))
+            released = self._writer.run(lambda: put.release(disk, job))
+            if not isinstance(error, asyncio.CancelledError):
+                await asyncio.wait([released])
             if isinstance(error, OSError):
                 raise faults.translated(error, doing) from error
             raise
