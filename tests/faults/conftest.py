@@ -35,8 +35,9 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         for program, package in _PROGRAMS.items()
         if not shutil.which(program)
     ]
-    if not os.path.exists("/dev/loop-control"):
-        lacking.append("/dev/loop-control (loop devices)")
+    for device, what in (("/dev/loop-control", "loop devices"), ("/dev/fuse", "FUSE")):
+        if not os.path.exists(device):
+            lacking.append(f"{device} ({what})")
     if lacking:
         pytest.exit("the fault tests need: " + "; ".join(lacking), returncode=2)
 

@@ -67,6 +67,12 @@ class Image:
         _run("mount", "-o", options, str(self.path), str(self.point))
         self.mounted = True
 
+    def repair(self) -> None:
+        """What a machine does at boot when a file system does not mount; must not be mounted."""
+        # 1 and 2 say that something was repaired.
+        if subprocess.run(["e2fsck", "-fy", str(self.path)], capture_output=True).returncode > 2:
+            raise OSError(f"{self.path} can't be repaired")
+
     def cut(self) -> None:
         """Pull the plug; it stays mounted, and broken, until unmounted."""
         fd = os.open(self.point, os.O_RDONLY)

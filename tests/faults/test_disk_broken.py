@@ -58,7 +58,7 @@ def _round(
             found.append(f"round {number}: the agent does not say that it is degraded")
     agent.kill()
     image.unmount()
-    subprocess.run(["e2fsck", "-fy", str(image.path)], capture_output=True)
+    image.repair()
     image.mount()
     agent.reboot()
     agent.start()

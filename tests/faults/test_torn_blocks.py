@@ -84,7 +84,12 @@ def _violations(
     agent.cache = image.point / "cache"
     for cut in _cuts(events, ready, count, rng):
         crash_image(recorder.start, image.path, events, cut, rng)
-        image.mount()
+        try:
+            image.mount()
+        except OSError:
+            # The file system's own superblock was torn: half of it is new.
+            image.repair()
+            image.mount()
         position = events[cut].position
         ledger.acknowledged = {name: promises[name] for name, at in acknowledged.items() if at <= position}
         ledger.offered = {
