@@ -32,10 +32,9 @@ def stock(directory: Path, count: int) -> None:
 
 
 async def _stock(directory: str, count: int) -> None:
-    from p2pstore.storage.store import Store
-
     from p2pstore.cache.keys import canonical, key_of, version_of
     from p2pstore.config import CacheConfig
+    from p2pstore.storage.store import Store
     from p2pstore.types import PUBLIC, Draft
 
     def draft(number: int, now: float) -> Draft:
