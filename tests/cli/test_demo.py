@@ -66,11 +66,14 @@ def test_it_cleans_up_when_it_is_stopped(
         for line in child.stdout:
             if "toy origin serves" in line:
                 break
+        # However busy the machine is, it must not come to its end before it is told to.
+        child.send_signal(signal.SIGSTOP)
         agents = subprocess.run(
             ["pgrep", "-f", surroundings["TMPDIR"]], capture_output=True, text=True, check=False
         )
         assert agents.stdout.split(), "the agent should run by now"
         child.send_signal(number)
+        child.send_signal(signal.SIGCONT)
         child.stdout.read()
     assert child.wait(30) == code
     assert os.listdir(surroundings["TMPDIR"]) == []
