@@ -83,16 +83,30 @@ class Image:
         self.cuts += 1
 
     def unmount(self) -> None:
-        """Unmount it; waits for descriptors that dying processes still hold."""
+        """Unmount it; waits for descriptors and mount namespaces that dying processes still hold.
+
+        Mounting it again before the last of them is gone would bring back the file system that was shut down.
+        """
         deadline = time.monotonic() + 10
-        while self.mounted:
+        while self.mounted or self._is_attached():
             try:
-                _run("umount", str(self.point))
-                self.mounted = False
+                if self.mounted:
+                    _run("umount", str(self.point))
+                    self.mounted = False
+                else:
+                    time.sleep(0.001)
             except OSError:
-                if time.monotonic() > deadline:
-                    raise
                 time.sleep(0.005)
+            if time.monotonic() > deadline:
+                raise OSError(f"{self.point} is still in use")
+
+    def _is_attached(self) -> bool:
+        """Whether a loop device still has the image; it lets go with the file system."""
+        for backing in Path("/sys/block").glob("loop*/loop/backing_file"):
+            with contextlib.suppress(OSError):
+                if backing.read_text().rstrip("\n") == str(self.path):
+                    return True
+        return False
 
     def close(self) -> None:
         """Unmount and remove."""

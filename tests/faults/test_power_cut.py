@@ -95,11 +95,17 @@ class Victim:
         for thread in (whim, *callers):
             thread.start()
         time.sleep(self.rng.uniform(0.0, 0.1))
+        with self.ledger.lock:
+            before = putter.names & self.ledger.acknowledged.keys()
         self.image.cut()
         self.agent.kill()
         whim.finish()
         for caller in callers:
             caller.finish()
+        # With the power the processes go too. Here they live on for a moment, in which a file system that is shut down
+        # may say yes to a flush: what was acknowledged in that moment is no promise.
+        for name in putter.names & self.ledger.acknowledged.keys() - before:
+            self.ledger.offered[name] = self.ledger.acknowledged.pop(name)
         self.image.unmount()
         self.image.mount()
         self._start(*plants)
