@@ -7,9 +7,11 @@ span back, and the pieces that came stay.
 from __future__ import annotations
 
 import asyncio
+import functools
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from p2pstore.agent.loads import Load
 from p2pstore.config import OriginConfig
@@ -21,6 +23,9 @@ from p2pstore.swarm.limits import TokenBucket
 from p2pstore.swarm.pieces import has_all
 from p2pstore.swarm.retry import Backoff, RetryRules
 from p2pstore.types import ByteRange
+
+BYTES_PER_STREAM: Final = 1 << 20
+"""Another stream is begun for so many missing bytes: for fewer, its connection costs more than it brings."""
 
 
 @dataclass(slots=True)
@@ -70,7 +75,7 @@ class Downloader:
         load.state = f"receiving from {load.request.url.host}"
         parts = _Parts(self, load, ranges, partial, core, total)
         first = parts.claim(answer)
-        streams = min(self.config.streams, max(1, -(-core.missing_bytes // partial.block_bytes)))
+        streams = min(self.config.streams, max(1, -(-core.missing_bytes // BYTES_PER_STREAM)))
         try:
             async with asyncio.TaskGroup() as group:
                 if first is not None:
@@ -120,7 +125,7 @@ class _Parts:
             await answer.pour(self._partial, self._pace)
             stop = self._bytes(span).stop
             if answer.span.stop < stop:
-                await self._ranges.fetch(ByteRange(answer.span.stop, stop), self._partial, lambda: stop)
+                await self._ranges.fetch(ByteRange(answer.span.stop, stop), self._partial, lambda _: stop)
         except OriginError as error:
             await self._failed(span, error)
         else:
@@ -130,9 +135,10 @@ class _Parts:
     async def stream(self) -> None:
         """Fetch span after span until none is left."""
         while (span := self._core.next_span()) is not None:
-            taken = span
             try:
-                await self._ranges.fetch(self._bytes(span), self._partial, lambda: self._limit(taken))  # noqa: B023
+                await self._ranges.fetch(
+                    self._bytes(span), self._partial, functools.partial(self._limit, span)
+                )
             except OriginError as error:
                 await self._failed(span, error)
             else:
@@ -166,9 +172,10 @@ class _Parts:
         each = self._partial.piece_bytes
         return ByteRange(span.first * each, min((span.first + span.count) * each, self._total))
 
-    def _limit(self, span: Span) -> int:
+    def _limit(self, span: Span, begun: int) -> int:
         each: int = self._partial.piece_bytes
-        return min((span.first + self._core.span_limit(span)) * each, self._total)
+        count = self._core.span_limit(span, -(-begun // each) - span.first)
+        return min((span.first + count) * each, self._total)
 
 
 def _worst(errors: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -16,8 +16,9 @@ from p2pstore.types import ByteRange
 
 Pace: TypeAlias = Callable[[int], float]
 """Told how many bytes just came, says how many seconds to pause before more are read; 0 goes on at once."""
-Limit: TypeAlias = Callable[[], int]
-"""The exclusive end, in bytes of the object, up to which a range is still wanted; it may shrink while the range runs."""
+Limit: TypeAlias = Callable[[int], int]
+"""Told up to which byte of the object a stream is about to begin, says up to which one the range is still wanted (both
+exclusive ends); that may shrink while the range runs, but for what was begun."""
 
 
 def unpaced(size: int) -> float:
@@ -30,7 +31,7 @@ class Sink(Protocol):
 
     @property
     def block_bytes(self) -> int:
-        """Size of every block."""
+        """Size of the largest block."""
 
     @property
     def error(self) -> P2PStoreError | None:
@@ -141,7 +142,7 @@ class Ranges(Protocol):
     """Any number of range requests at once for one answer's representation."""
 
     async def fetch(self, span: ByteRange, sink: Sink, limit: Limit) -> None:
-        """Bring `span` (it starts at a block boundary) into the sink, or as much of it as `limit` still allows.
+        """Bring `span` (it starts where a block may) into the sink, or as much of it as `limit` still allows.
 
         Raises OriginChanged when the representation is another one, OriginBroken when the answer contradicts the request,
         and what `Answer.pour` raises.

@@ -11,8 +11,8 @@ from p2pstore.sources.base import Limit, Sink
 class Filling:
     """One body on its way into a sink: holds at most one block, and gives it when full, at the end, or back.
 
-    `left` is what the body still brings, None when its length is unknown; at each block boundary `limit` is asked whether
-    more is wanted.
+    `left` is what the body still brings, None when its length is unknown; before each block `limit` is asked how much of it is
+    wanted.
     """
 
     __slots__ = ("_block", "_limit", "_size", "left", "offset", "sink", "start")
@@ -35,18 +35,19 @@ class Filling:
     @property
     def done(self) -> bool:
         """Nothing more comes, or nothing more is wanted; true only between two blocks."""
-        return self.left == 0 or (self._limit is not None and self.offset >= self._limit())
+        return self.left == 0 or (self._limit is not None and self.offset >= self._limit(self.offset))
 
     def room(self) -> memoryview | None:
-        """A new block's room, cut to what still comes; None while the sink has no block. Raises the sink's error."""
+        """A new block's room, cut to what still comes and is wanted; None while the sink has no block. Raises the sink's error."""
         block = self.sink.take()
         if block is None:
             return None
         self._block = block
-        if self.left is not None and self.left < len(block):
-            block = block[: self.left]
-        self._size = len(block)
-        return block
+        size = len(block) if self.left is None else min(len(block), self.left)
+        if self._limit is not None:
+            size = min(size, self._limit(self.offset + size) - self.offset)
+        self._size = size
+        return block[:size]
 
     def give(self, size: int | None = None) -> None:
         """Hand over the block in hand, filled with `size` bytes; None: all of its room."""

@@ -42,7 +42,7 @@ class HttpRanges:
 
     async def fetch(self, span: ByteRange, sink: Sink, limit: Limit) -> None:
         """As `Ranges.fetch`."""
-        stop = min(span.stop, limit())
+        stop = min(span.stop, limit(span.start))
         if stop <= span.start:
             return
         wanted = ByteRange(span.start, stop)

@@ -53,7 +53,7 @@ class LaneRanges:
         await self._other.fetch(span, sink, limit)
 
     async def _fetch(self, span: ByteRange, sink: Sink, limit: Limit) -> None:
-        stop = min(span.stop, limit())
+        stop = min(span.stop, limit(span.start))
         if stop <= span.start:
             return
         wanted = ByteRange(span.start, stop)

@@ -19,11 +19,12 @@ from p2pstore.storage.files import Files
 from p2pstore.storage.threads import Pool
 from p2pstore.storage.unfinished import Work
 from p2pstore.swarm import pieces, tree
+from p2pstore.swarm.block_size import BlockSize
 from p2pstore.types import ByteRange, Draft, Root
 from p2pstore.wire.records import encode_length, encode_piece
 
-MAX_BLOCK_BYTES: Final = 1 << 20
-"""A piece larger than this is written in several blocks."""
+MAX_BLOCK_BYTES: Final = 2 << 20
+"""A larger piece is written in several blocks, and several smaller ones in one."""
 BLOCKS_PER_STREAM: Final = 2
 """One is filled while the other is written."""
 
@@ -48,7 +49,9 @@ class Partial:
         self.draft: Draft = work.draft
         self.length: int | None = work.log.length
         self.piece_bytes: int = work.log.header.piece_bytes
-        self.block_bytes: int = min(self.piece_bytes, MAX_BLOCK_BYTES)
+        self.block_bytes: int = MAX_BLOCK_BYTES
+        self.unit_bytes: int = min(self.piece_bytes, MAX_BLOCK_BYTES)
+        """Blocks begin at a multiple of it, and only the object's last one does not end at one."""
         self.directory = f"part/{work.name}"
         self.path = f"{self.directory}/data"
         self.have = 0
@@ -62,6 +65,7 @@ class Partial:
         self._pool = pool
         self._blocks = blocks
         self._max_taken = BLOCKS_PER_STREAM * streams
+        self._size = BlockSize(self.unit_bytes, MAX_BLOCK_BYTES)
         self._loop = asyncio.get_running_loop()
         self._lock = threading.Lock()
         self._turn = threading.Lock()
@@ -103,19 +107,20 @@ class Partial:
     # blocks
 
     def take(self) -> memoryview | None:
-        """A free block of `block_bytes`; None when there is none now. Raises what went wrong in writing."""
+        """A free block of at most `block_bytes`; None when there is none now. Raises what went wrong in writing."""
         if self.error is not None:
             raise self.error
-        if self._taken >= self._max_taken or not self._has_room():
+        size = self._size.next_bytes
+        if self._taken >= self._max_taken or not self._has_room(size):
             return None
-        block = self._blocks.take(self.block_bytes, must=not self._taken)
+        block = self._blocks.take(size, must=not self._taken)
         if block is None:
             if not self._is_queued:
                 self._is_queued = True
                 self._blocks.wait(self._shared_room)
             return None
         self._taken += 1
-        self._promised += self.block_bytes
+        self._promised += size
         return block
 
     def on_room(self, callback: Callable[[], None]) -> None:
@@ -125,16 +130,17 @@ class Partial:
     def give(self, offset: int, block: memoryview, size: int) -> None:
         """Hand over a block with `size` bytes for `offset`; it is used again when they are written.
 
-        Offsets are multiples of `block_bytes`, and only the object's last block is short.
+        Offsets are multiples of `unit_bytes`, and so are sizes but for the object's last block.
         """
-        if offset % self.block_bytes:
-            raise InternalError(f"offset {offset} is not at a block boundary")
+        if offset % self.unit_bytes or (size % self.unit_bytes and self.length not in (None, offset + size)):
+            raise InternalError(f"bytes {offset} to {offset + size} are no whole units")
+        self._size.filled(size, self._loop.time())
         self._writing += 1
         self._pool.submit(self._write, offset, block, size)
 
     def give_back(self, block: memoryview) -> None:
         """Hand back a block without bytes."""
-        self._promised -= self.block_bytes
+        self._promised -= len(block)
         self._release(block)
 
     async def drain(self) -> None:
@@ -154,8 +160,8 @@ class Partial:
             self._idle.set_result(None)
             self._idle = None
 
-    def _has_room(self) -> bool:
-        if self.length is not None or self._promised + self.block_bytes <= self.work.allocated_bytes:
+    def _has_room(self, size: int) -> bool:
+        if self.length is not None or self._promised + size <= self.work.allocated_bytes:
             return True
         if not self._growing and self.grow is not None:
             self._growing = True
@@ -185,57 +191,61 @@ class Partial:
 
     def _write(self, offset: int, block: memoryview, size: int) -> None:
         """The worker's hop: hash, write, log."""
-        index: int | None = None
+        done: list[int] = []
         error: P2PStoreError | None = None
         try:
             view = block if size == len(block) else block[:size]
-            top = tree.top_of(tree.leaves(view))
+            leaves = tree.leaves(view)
             # Writers of one file wait for each other in the kernel by spinning, which takes the core that another hashes on.
             with self._turn:
                 self._files.pwrite(self.work.data_fd, view, offset)
-            index = self._arrived(offset, size, top)
+            done = self._arrived(offset, size, leaves)
         except (OSError, sqlite3.Error) as failure:
             error = faults.translated(failure, f"can't write {self.draft.url}")
         # A hop must not end silently: whoever drains would wait for ever.
         except BaseException as failure:
             error = InternalError(f"writing {self.draft.url} failed: {failure!r}")
         try:
-            self._loop.call_soon_threadsafe(self._written, block, index, error)
+            self._loop.call_soon_threadsafe(self._written, block, done, error)
         except RuntimeError:
             # The loop has ended: what is logged is logged.
             return
 
-    def _arrived(self, offset: int, size: int, top: bytes) -> int | None:
-        """Note a written block; logs its piece and returns the number when that is complete."""
-        index, start = divmod(offset, self.piece_bytes)
-        if self.length is None and size != self.piece_bytes:
-            self._tail = (index, top, size)
-            return None
-        expected = self._piece_size(index)
-        if start == 0 and size == expected:
-            self._log(index, top)
-            return index
+    def _arrived(self, offset: int, size: int, leaves: list[bytes]) -> list[int]:
+        """Note a written block; logs the pieces that are complete with it and returns their numbers."""
+        first, start = divmod(offset, self.piece_bytes)
+        if self.piece_bytes > self.unit_bytes:
+            top = self._part(first, start, tree.top_of(leaves))
+            whole = [] if top is None else [(first, top)]
+        else:
+            each = self.piece_bytes // tree.LEAF_BYTES
+            tops = [tree.top_of(leaves[at : at + each]) for at in range(0, len(leaves), each)]
+            if self.length is None and size % self.piece_bytes:
+                self._tail = (first + len(tops) - 1, tops.pop(), size % self.piece_bytes)
+            whole = list(enumerate(tops, first))
+        if whole:
+            self._log(whole)
+        return [index for index, _ in whole]
+
+    def _part(self, index: int, start: int, top: bytes) -> bytes | None:
+        """Note a written part of a large piece; the piece's digest when it was the last."""
+        expected = min(self.piece_bytes, (self.length or 0) - index * self.piece_bytes)
         with self._lock:
             parts = self._parts.setdefault(index, {})
             parts[start] = top
-            if len(parts) * self.block_bytes < expected:
+            if len(parts) * self.unit_bytes < expected:
                 return None
             del self._parts[index]
-        self._log(index, tree.top_of([parts[at] for at in sorted(parts)]))
-        return index
+        return tree.top_of([parts[at] for at in sorted(parts)])
 
-    def _piece_size(self, index: int) -> int:
-        # While the length is unknown every block is a piece, and a short one is the last.
-        return (
-            self.piece_bytes
-            if self.length is None
-            else min(self.piece_bytes, self.length - index * self.piece_bytes)
+    def _log(self, whole: list[tuple[int, bytes]]) -> None:
+        salt = self.work.log.salt
+        self._files.write(
+            self.work.log_fd, b"".join(encode_piece(index, digest, salt) for index, digest in whole)
         )
-
-    def _log(self, index: int, digest: bytes) -> None:
-        self._files.write(self.work.log_fd, encode_piece(index, digest, self.work.log.salt))
         with self._lock:
-            self._put_digest(index, digest)
+            for index, digest in whole:
+                self._put_digest(index, digest)
 
     def _put_digest(self, index: int, digest: bytes) -> None:
         at = index * DIGEST_BYTES
@@ -243,13 +253,13 @@ class Partial:
             self._digests.extend(bytes(at + DIGEST_BYTES - len(self._digests)))
         self._digests[at : at + DIGEST_BYTES] = digest
 
-    def _written(self, block: memoryview, index: int | None, error: P2PStoreError | None) -> None:
+    def _written(self, block: memoryview, done: list[int], error: P2PStoreError | None) -> None:
         self._writing -= 1
         if error is not None and self.error is None:
             self.error = error
             if self.on_error is not None:
                 self.on_error(error)
-        if index is not None:
+        for index in done:
             self.have |= 1 << index
             if self.on_piece is not None:
                 self.on_piece(index)
@@ -269,7 +279,7 @@ class Partial:
             index, digest, size = self._tail or (0, b"", 0)
             if index * self.piece_bytes + size != length:
                 raise InternalError(f"the last block does not end at byte {length}")
-            self._log(index, digest)
+            self._log([(index, digest)])
             self.have |= 1 << index
             if self.on_piece is not None:
                 self.on_piece(index)

@@ -38,7 +38,7 @@ class Body:
         return BODY[self.start : self.stop]
 
     async def pour(self, sink: Sink, pace: Pace) -> int:
-        await fill(sink, self.start, lambda: self.stop, pace)
+        await fill(sink, self.start, lambda _: self.stop, pace)
         if self.error is not None:
             raise self.error
         return self.stop - self.start
@@ -52,14 +52,14 @@ class Body:
 async def fill(sink: Sink, start: int, limit: Limit, pace: Pace) -> None:
     """Give bytes to a sink as a source would, block after block."""
     at = start
-    while at < limit():
+    while at < limit(at):
         block = sink.take()
         while block is None:
             room = asyncio.Event()
             sink.on_room(room.set)
             await room.wait()
             block = sink.take()
-        size = min(len(block), limit() - at)
+        size = min(len(block), limit(at + len(block)) - at)
         block[:size] = BODY[at : at + size]
         sink.give(at, block, size)
         pace(size)
@@ -85,7 +85,7 @@ class Ranges:
             if breaks is None:
                 await fill(sink, span.start, limit, self.pace)
                 return
-            await fill(sink, span.start, lambda: min(limit(), span.start + breaks), self.pace)
+            await fill(sink, span.start, lambda begun: min(limit(begun), span.start + breaks), self.pace)
             raise OriginBroken("broken off")
         finally:
             self.running -= 1

@@ -49,7 +49,7 @@ async def test_waits_for_room(make_sink: Any) -> None:
 
 async def test_stops_at_the_limit(make_sink: Any) -> None:
     sink = make_sink(block_bytes=1000)
-    copying = Copying(Filling(sink, 0, 5000, lambda: 2000))
+    copying = Copying(Filling(sink, 0, 5000, lambda _: 2000))
     await copying.write(DATA[:5000])
     copying.end()
     assert sink.data == DATA[:2000]

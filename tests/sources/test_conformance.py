@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -645,7 +646,17 @@ async def opened(client: OriginClient, origin: Origin, ask: Any) -> AsyncIterato
     yield opened
 
 
-def all_of() -> int:
+def change_id(value: dict[str, Any] | type[Exception]) -> str:
+    """A short name of what is changed, or of the error."""
+    if isinstance(value, type):
+        return value.__name__
+    plain = asdict(Behaviour())
+    odd = asdict(value["behaviour"]) if "behaviour" in value else {}
+    said = [name for name in value if name != "behaviour"]
+    return "-".join(said + [f"{name}={odd[name]}" for name in odd if odd[name] != plain[name]])
+
+
+def all_of(_: int) -> int:
     return len(BIG)
 
 
@@ -666,13 +677,13 @@ async def test_a_range_stops_at_its_limit(opened: Any, sink: Any) -> None:
     block = sink.block_bytes
     limit = 6 * block
 
-    def shrinking() -> int:
+    def shrinking(_: int) -> int:
         return int(limit if not sink.given else 2 * block)
 
     await ranges.fetch(ByteRange(0, 8 * block), sink, shrinking)
     assert sink.given == [(0, block), (block, block)]
     assert sink.out == 0
-    await ranges.fetch(ByteRange(2 * block, 3 * block), sink, lambda: 2 * block)
+    await ranges.fetch(ByteRange(2 * block, 3 * block), sink, lambda _: 2 * block)
     assert len(sink.given) == 2
     await ranges.fetch(ByteRange(2 * block, 4 * block), sink, all_of)
     assert sink.data == BIG[: 4 * block]
@@ -709,7 +720,7 @@ async def test_a_range_stops_at_its_limit(opened: Any, sink: Any) -> None:
             errors.OriginBusy,
         ),
     ],
-    ids=str,
+    ids=change_id,
 )
 async def test_ranges_of_something_else_are_refused(
     opened: Any, origin: Origin, sink: Any, change: dict[str, Any], kind: type[Exception]

@@ -41,7 +41,7 @@ def test_of_unknown_length_gives_what_it_has() -> None:
 
 def test_asks_the_limit_between_blocks() -> None:
     sink, limit = Recorder(), 1000
-    filling = Filling(sink, 0, 1000, lambda: limit)
+    filling = Filling(sink, 0, 1000, lambda _: limit)
     filling.room()
     limit = 100
     assert not filling.done, "a block was begun"

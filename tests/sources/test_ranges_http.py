@@ -34,7 +34,7 @@ async def test_tls_ranges(make_config: Any, tls_origin: Origin, ask: Any, sink: 
     await answer.aclose()
     ranges = client.ranges(asked, answer, unpaced)
     spans = [ByteRange(at, min(at + 2 * sink.block_bytes, len(BODY))) for at in (65536, 196608)]
-    await asyncio.gather(*(ranges.fetch(span, sink, lambda: len(BODY)) for span in spans))
+    await asyncio.gather(*(ranges.fetch(span, sink, lambda _: len(BODY)) for span in spans))
     await client.aclose()
     assert sink.data == BODY
     assert tls_origin.connections <= 2
@@ -50,17 +50,17 @@ async def test_frees_its_connection_whatever_happens(
     ranges = client.ranges(asked, answer, unpaced)
     origin.behave("/f", Behaviour(close_after=100, faults=2))
     with pytest.raises(errors.OriginBroken):
-        await ranges.fetch(ByteRange(0, len(BODY)), sink, lambda: len(BODY))
+        await ranges.fetch(ByteRange(0, len(BODY)), sink, lambda _: len(BODY))
     origin.behave("/f", Behaviour(status=500))
     with pytest.raises(errors.OriginError):
-        await ranges.fetch(ByteRange(0, len(BODY)), sink, lambda: len(BODY))
+        await ranges.fetch(ByteRange(0, len(BODY)), sink, lambda _: len(BODY))
     origin.behave("/f", Behaviour(stall_after=100_000))
-    task = asyncio.create_task(ranges.fetch(ByteRange(0, len(BODY)), sink, lambda: len(BODY)))
+    task = asyncio.create_task(ranges.fetch(ByteRange(0, len(BODY)), sink, lambda _: len(BODY)))
     await origin.stalled("/f")
     task.cancel()
     await asyncio.wait([task])
     origin.behave("/f", Behaviour())
     async with asyncio.timeout(10):
-        await ranges.fetch(ByteRange(0, len(BODY)), sink, lambda: len(BODY))
+        await ranges.fetch(ByteRange(0, len(BODY)), sink, lambda _: len(BODY))
     assert (bytes(sink.data), sink.out) == (BODY, 0)
     await client.aclose()

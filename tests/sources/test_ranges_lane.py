@@ -31,8 +31,8 @@ async def test_ranges_move_to_aiohttp_when_an_answer_is_odd(
     ranges = client.ranges(asked, answer, unpaced)
     origin.behave("/f", Behaviour(framing="chunked"))
     half = sink.block_bytes * 2
-    await ranges.fetch(ByteRange(0, half), sink, lambda: len(BODY))
-    await ranges.fetch(ByteRange(half, len(BODY)), sink, lambda: len(BODY))
+    await ranges.fetch(ByteRange(0, half), sink, lambda _: len(BODY))
+    await ranges.fetch(ByteRange(half, len(BODY)), sink, lambda _: len(BODY))
     assert sink.data == BODY
     assert len(origin.requests("/f")) == 1 + 2 + 1
 
@@ -44,9 +44,9 @@ async def test_asks_nothing_that_is_no_longer_wanted(
     answer = await client.first(asked)
     await answer.aclose()
     ranges = client.ranges(asked, answer, unpaced)
-    await ranges.fetch(ByteRange(65536, 131072), sink, lambda: 65536)
+    await ranges.fetch(ByteRange(65536, 131072), sink, lambda _: 65536)
     assert len(origin.log) == 1
-    await ranges.fetch(ByteRange(65536, 196608), sink, lambda: 131072)
+    await ranges.fetch(ByteRange(65536, 196608), sink, lambda _: 131072)
     assert origin.log[1].range == "bytes=65536-131071"
     assert sink.given == [(65536, 65536)]
 
@@ -59,6 +59,6 @@ async def test_one_connection_for_span_after_span(
     await answer.aclose()
     ranges = client.ranges(asked, answer, unpaced)
     for at in range(0, len(BODY), 65536):
-        await ranges.fetch(ByteRange(at, min(at + 65536, len(BODY))), sink, lambda: len(BODY))
+        await ranges.fetch(ByteRange(at, min(at + 65536, len(BODY))), sink, lambda _: len(BODY))
     assert sink.data == BODY
     assert origin.connections == 1

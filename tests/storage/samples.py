@@ -111,7 +111,7 @@ def read(store: Store, entry: Entry) -> bytes:
 
 async def fill(partial: Partial, content: bytes, only: Iterator[int] | range | None = None) -> None:
     """Give a partial the blocks with these numbers, in this order; all by default."""
-    size = partial.block_bytes
+    size = partial.unit_bytes
     for number in range(-(-len(content) // size)) if only is None else only:
         while (block := partial.take()) is None:
             room = asyncio.get_running_loop().create_future()

@@ -42,11 +42,11 @@ async def test_blocks_in_any_order_make_the_object(tmp_path: Path, size: int) ->
 
 
 async def test_a_piece_of_several_blocks_is_there_when_all_are(tmp_path: Path) -> None:
-    piece = 4 << 20
-    content = body("large pieces", piece + (1 << 20) + 5)
+    piece = 8 << 20
+    content = body("large pieces", piece + (2 << 20) + 5)
     async with opened(tmp_path / "c") as store:
         partial = await store.begin(draft("a"), len(content), piece)
-        assert partial.block_bytes == 1 << 20
+        assert partial.unit_bytes == 2 << 20
         await fill(partial, content, iter([0, 1, 3]))
         assert partial.have == 0
         await fill(partial, content, iter([2]))
@@ -56,6 +56,38 @@ async def test_a_piece_of_several_blocks_is_there_when_all_are(tmp_path: Path) -
         nodes = partial.nodes()
         assert len(nodes) == 2
         await partial.discard()
+
+
+@pytest.mark.parametrize("end", [0, 7])
+async def test_a_block_of_several_pieces_brings_them_all(
+    tmp_path: Path, end: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = body("many at once", 11 * PIECE + end)
+    async with opened(tmp_path / "c") as store:
+        other = await store.begin(draft("b"), len(content), PIECE)
+        await fill(other, content)
+        for length in (len(content), None):
+            partial = await store.begin(draft("a"), length, PIECE)
+            monkeypatch.setattr(partial._size, "next_bytes", 4 * PIECE)
+            done: list[int] = []
+            partial.on_piece = done.append
+            for start in (8, 0, 4):
+                block = partial.take()
+                assert block is not None and len(block) == 4 * PIECE
+                part = content[start * PIECE : (start + 4) * PIECE]
+                block[: len(part)] = part
+                partial.give(start * PIECE, block, len(part))
+                await partial.drain()
+            if length is None:
+                partial.finish_length(len(content))
+            assert sorted(done) == list(range(11 + (end > 0)))
+            assert partial.root() == other.root()
+            await partial.close()
+            if length is not None:
+                found = await store.find_partial(draft("a").key)
+                assert found is not None and found.have == partial.have
+                await (await store.begin(draft("a"), length, PIECE)).discard()
+        await other.discard()
 
 
 async def test_a_reader_sees_pieces_before_the_object_is_complete(tmp_path: Path) -> None:
@@ -167,7 +199,7 @@ async def test_an_unknown_length_ends_in_the_same_object(tmp_path: Path, size: i
         known = await store.begin(draft("k"), size, pieces.piece_bytes(size))
         await fill(known, content)
         partial = await store.begin(draft("a"), None, pieces.piece_bytes(None))
-        assert partial.piece_bytes == partial.block_bytes == PIECE
+        assert partial.piece_bytes == partial.unit_bytes == PIECE
         await fill(partial, content)
         partial.finish_length(size)
         assert partial.root() == known.root()

@@ -34,16 +34,17 @@ async def test_an_older_answer_does_not_stay_in_memory(
     async with opened(tmp_path / "c") as store:
         old = await store.publish_small(draft("a", "1"), body("1"))
         store._reads._hot.clear()
-        go, look = threading.Event(), finding.in_index
+        looked, go, look = threading.Event(), threading.Event(), finding.in_index
 
         def slow(*args: object) -> object:
             found = look(*args)  # type: ignore[arg-type]
+            looked.set()
             go.wait(10)
             return found
 
         monkeypatch.setattr(finding, "in_index", slow)
         looking = asyncio.create_task(store.lookup(old.key))
-        await asyncio.sleep(0)
+        assert await asyncio.to_thread(looked.wait, 10)
         new = await store.publish_small(draft("a", "2"), body("2"))
         go.set()
         assert await looking == old
