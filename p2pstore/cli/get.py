@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from p2pstore.cli.embedded import connect
+from p2pstore.cli.in_order import InOrder
 from p2pstore.cli.main import Globals
 from p2pstore.cli.progress import KINDS, Silent, shower
 from p2pstore.cli.report import SOURCES, error_fields, exit_code, got_fields, got_line, print_json, shown
@@ -37,6 +38,8 @@ class Target:
     path: str
     name: str
     """What people are told."""
+    number: int = 0
+    """Its place on the command line."""
 
 
 @dataclass
@@ -48,6 +51,7 @@ class Told:
     verbose: bool
     show: Silent
     urls: int
+    paths: InOrder = field(default_factory=lambda: InOrder(click.echo))
     ok: int = 0
     size_bytes: int = 0
     sources: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SOURCES, 0))
@@ -111,8 +115,8 @@ class Told:
 def command(given: Globals, /, **flags: Any) -> int:
     """Get the file of each URL: from the cache, else from its origin, verified.
 
-    Every file is told on stderr with the place its bytes came from. The path in the cache is only to be read, and stays for
-    ten minutes; -o gives a file of your own.
+    Every file is told on stderr, as soon as it is there, with the place its bytes came from. Without -o the path in the cache
+    is printed, in the order of the URLs; it is only to be read, and stays for ten minutes. -o gives a file of your own.
 
     \b
     Examples:
@@ -130,6 +134,7 @@ def command(given: Globals, /, **flags: Any) -> int:
     try:
         for target, outcome in _outcomes(client, targets, wish, flags, show):
             if isinstance(outcome, P2PStoreError):
+                told.paths.know(target.number, None)
                 tell_failure(told, target, outcome)
             else:
                 with outcome:
@@ -153,7 +158,7 @@ def plan(wanted: list[Wanted], flags: dict[str, Any]) -> list[Target]:
     if output == STDOUT and flags["as_json"]:
         raise click.UsageError("-o - and --json both write to stdout.")
     if output is None and not flags["use_remote_name"] and directory is None:
-        return [Target(one, "", remote_name(one.url) or shown(one.url)) for one in wanted]
+        return [Target(one, "", remote_name(one.url) or shown(one.url), at) for at, one in enumerate(wanted)]
     if output == STDOUT:
         return [Target(wanted[0], STDOUT, remote_name(wanted[0].url) or shown(wanted[0].url))]
     targets = [_file_target(one, output, directory or "") for one in wanted]
@@ -242,8 +247,9 @@ def tell(told: Told, target: Target, got: Got, digests: list[str]) -> None:
     elif not target.path:
         if not path:
             private = BadRequest(f"{target.wanted.url} has no path that you may read", hint="use -o FILE")
+            told.paths.know(target.number, None)
             return tell_failure(told, target, private)
-        click.echo(path)
+        told.paths.know(target.number, path)
     told.show.files(told.ok + len(told.errors), told.urls, told.size_bytes)
     if told.quiet:
         return None

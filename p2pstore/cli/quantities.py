@@ -50,6 +50,16 @@ def parse_duration(text: str) -> float:
     return total
 
 
+def parse_wait(text: str) -> float:
+    """Seconds as `parse_duration` reads them, at least a millisecond: how long somebody waits; raises ValueError."""
+    seconds = parse_duration(text)
+    if seconds < 0.001:
+        raise ValueError(
+            f"too short a time to wait: {text!r}; leave the option out to wait as long as it takes"
+        )
+    return seconds
+
+
 def show_size(size_bytes: float) -> str:
     """`17 B`, `4.0 GiB`, `310 MiB`: two or three figures."""
     value, unit = float(size_bytes), 0

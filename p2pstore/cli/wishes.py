@@ -12,7 +12,7 @@ from urllib.parse import unquote_to_bytes, urlsplit
 
 import click
 
-from p2pstore.cli.quantities import parse_duration, parse_size
+from p2pstore.cli.quantities import parse_size, parse_wait
 
 MAX_LIST_BYTES: Final = 256 << 20
 """A longer list of URLs is a mistake."""
@@ -130,7 +130,7 @@ _ASKING: Final = (
     click.option(
         "-m",
         "--max-time",
-        callback=quantity(parse_duration),
+        callback=quantity(parse_wait),
         metavar="DURATION",
         help="Give up after this long; what has come is kept.",
     ),
@@ -219,8 +219,11 @@ def _text_of(path: str, limit: int) -> str:
     if path == "-":
         data = sys.stdin.buffer.read(limit + 1)
     else:
-        with open(path, "rb") as stream:
-            data = stream.read(limit + 1)
+        try:
+            with open(path, "rb") as stream:
+                data = stream.read(limit + 1)
+        except OSError as error:
+            raise click.UsageError(f"can't read {path}: {error.strerror}") from None
     if len(data) > limit:
         raise click.UsageError(f"{path} is larger than {limit >> 20} MiB.")
     try:

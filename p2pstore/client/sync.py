@@ -15,7 +15,7 @@ from p2pstore.client.got import Got
 from p2pstore.client.opening import Idle
 from p2pstore.client.paths import find_socket
 from p2pstore.client.wishes import Outcome, Output, Progress, Wish
-from p2pstore.errors import AgentUnreachable, P2PStoreError
+from p2pstore.errors import AgentUnreachable, DeadlineExceeded, P2PStoreError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -200,7 +200,14 @@ class Client:
         try:
             number = channel.send("events", {"kinds": list(kinds)})
             while True:
-                yield channel.event_of(number, timeout_s)
+                try:
+                    event = channel.event_of(number, timeout_s)
+                except DeadlineExceeded:
+                    raise DeadlineExceeded(
+                        f"nothing happened in the agent on {channel.path} for {timeout_s} s",
+                        hint="wait longer",
+                    ) from None
+                yield event
         finally:
             channel.close()
 

@@ -74,7 +74,8 @@ class ScriptedClient:
         self, urls: Iterable[str], jobs: int, *, output: Callable[[str], str] | None, link: str, **wish: Any
     ) -> Iterator[Got | P2PStoreError]:
         self.asked.append(("get_many", list(urls), {"jobs": jobs, "link": link, **wish}))
-        for url in urls:
+        # Whatever ends first comes first: here the last.
+        for url in reversed(list(urls)):
             try:
                 got = self.answer(url)
             except P2PStoreError as error:

@@ -33,6 +33,28 @@ def test_without_output_the_path_is_the_last_line(
     assert client.closed == 1
 
 
+def test_paths_come_in_the_order_of_the_urls(
+    client: ScriptedClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    urls = [f"https://h/{number}" for number in range(5)]
+    client.answers = {url: {"path": f"/cache/{url[-1]}"} for url in urls}
+    client.answers[urls[3]] = NotFound("no such file")
+    assert outcome(["get", *urls]) != 0
+    out, err = capsys.readouterr()
+    assert out.split() == ["/cache/0", "/cache/1", "/cache/2", "/cache/4"]
+    assert err.startswith("4  100 B"), "what is there is told at once"
+
+
+@pytest.mark.parametrize("option", ["-i", "-H"])
+def test_a_file_that_can_not_be_read_is_a_usage_error(
+    option: str, client: ScriptedClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = "/nowhere/at/all" if option == "-i" else "@/nowhere/at/all"
+    assert outcome(["get", "https://h/x", option, path]) == 2
+    assert "can't read /nowhere/at/all: No such file or directory" in capsys.readouterr().err
+    assert not client.asked
+
+
 def test_quiet_leaves_only_the_path(client: ScriptedClient, capsys: pytest.CaptureFixture[str]) -> None:
     assert outcome(["get", "-q", "https://h/x"]) == 0
     assert capsys.readouterr() == ("/cache/pub/rr/r\n", "")
@@ -76,10 +98,10 @@ def test_json_is_objects_and_a_summary(
     )
     out, err = capsys.readouterr()
     found = lines_of(out)
-    assert [one.get("url") for one in found] == ["https://h/x", "https://h/none", "https://h/y", None]
-    assert found[0]["path"] == str(tmp_path / "d" / "x")
+    assert [one.get("url") for one in found] == ["https://h/y", "https://h/none", "https://h/x", None]
+    assert found[2]["path"] == str(tmp_path / "d" / "x")
     assert found[1]["error"]["code"] == "not_found"
-    assert found[2]["stale"] is True
+    assert found[0]["stale"] is True
     summary = found[3]["summary"]
     assert summary.pop("seconds") >= 0
     assert summary == {"ok": 2, "failed": 1, "size": 200, "bytes": {"cache": 100, "peers": 0, "origin": 100}}

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from p2pstore.cli.quantities import (
     parse_duration,
     parse_size,
+    parse_wait,
     show_rate,
     show_seconds,
     show_size,
@@ -133,3 +134,9 @@ def test_a_written_size_is_read_as_it_was(size_bytes: int) -> None:
 @given(st.integers(min_value=0, max_value=10**10))
 def test_a_written_duration_is_read_as_it_was(milliseconds: int) -> None:
     assert parse_duration(write_duration(milliseconds / 1000)) == pytest.approx(milliseconds / 1000, rel=1e-9)
+
+
+def test_nobody_waits_for_no_time_at_all() -> None:
+    assert parse_wait("1ms") == 0.001
+    with pytest.raises(ValueError, match="leave the option out"):
+        parse_wait("0")

@@ -19,6 +19,7 @@ from p2pstore.client.sync import Client
 from p2pstore.errors import (
     AgentUnreachable,
     BadRequest,
+    DeadlineExceeded,
     DigestMismatch,
     NameTaken,
     NoSpace,
@@ -386,6 +387,8 @@ def test_events_are_told_until_nobody_listens(client: Client, server: Serving) -
     server.wait_until(lambda: server.agent.subscribers == [])
     with pytest.raises(BadRequest):
         next(client.events(["nonsense"]))
+    with pytest.raises(DeadlineExceeded, match=r"nothing happened .* for 0\.05 s"):
+        next(client.events(timeout_s=0.05))
 
 
 def test_looking_and_tidying(client: Client, server: Serving) -> None:
