@@ -16,7 +16,7 @@ import math
 import os
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -52,7 +52,7 @@ from p2pstore.errors import (
 from p2pstore.sources.origin import OriginClient
 from p2pstore.storage.store import Store
 from p2pstore.swarm.limits import TokenBucket
-from p2pstore.types import PUBLIC, Digest, Entry
+from p2pstore.types import PUBLIC, Digest, Entry, Key
 
 STORED = Judgement(Answer.FRESH, 0.0, math.inf, False, 0.0, "a stored result stays as it is")
 """Results have no origin to ask."""
@@ -205,9 +205,21 @@ class Agent:
 
     async def find(self, request: Request) -> tuple[Entry | None, Judgement | None]:
         """The copy that this caller may have, and whether it may be used as it is."""
-        best: tuple[Entry | None, Judgement | None] = None, None
+        looked: dict[Key, Entry | None] = {}
         for key in request.keys:
-            entry = self.store.hot(key) or await self.store.lookup(key)
+            entry = looked[key] = self.store.hot(key) or await self.store.lookup(key)
+            found = self._best(request, [entry])
+            if found[1] is not None and found[1].answer is Answer.FRESH:
+                return found
+        # A load may have ended while a later key was looked up: who overlooks it fetches the file once more.
+        return self._best(request, [self.store.hot(key) or entry for key, entry in looked.items()])
+
+    def _best(
+        self, request: Request, entries: Iterable[Entry | None]
+    ) -> tuple[Entry | None, Judgement | None]:
+        """The first that is fresh, else the one that was received last, with its judgement."""
+        best: tuple[Entry | None, Judgement | None] = None, None
+        for entry in entries:
             if entry is None or not is_variant(entry, request):
                 continue
             judgement = self.judge(entry, request.wish)

@@ -96,6 +96,9 @@ class Reads:
         """The current version of a key, or a named one; None when there is none that can be trusted."""
         changes = self._changes
         row, is_suspect = await self._query(key, ver)
+        if ver is None and (newer := self._hot.get(key)) is not None:
+            # It came while the index was asked: whoever was told "not there" would fetch it once more.
+            return newer
         if row is None and self._disk.rebuilding:
             row = await self._writer.run(
                 lambda: finding.by_path(self._disk, key, ver), "can't read the cache"

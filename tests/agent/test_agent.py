@@ -86,6 +86,34 @@ async def test_a_descriptor_can_not_be_written_through(rig: Rig, origin: Origin)
     os.close(reply.fd)
 
 
+@pytest.mark.parametrize("late", [0, 1])
+async def test_a_load_that_ends_while_somebody_looks_is_not_repeated(
+    rig: Rig, origin: Origin, late: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second caller has looked under one key, or is about to, when the first one's load ends."""
+    url = origin.serve("/file", content(10_000), headers=FRESH)
+    looked, go, look = asyncio.Event(), asyncio.Event(), rig.agent.store.lookup
+    calls = 0
+
+    async def slow(*args: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        found = await look(*args)
+        if calls == 1 + late:
+            looked.set()
+            await go.wait()
+        return found
+
+    monkeypatch.setattr(rig.agent.store, "lookup", slow)
+    second = asyncio.create_task(rig.get(url))
+    await looked.wait()
+    monkeypatch.setattr(rig.agent.store, "lookup", look)
+    first = await rig.get(url)
+    go.set()
+    assert (await second).data == first.data == content(10_000)
+    assert len(origin.requests("/file")) == 1
+
+
 async def test_a_file_that_somebody_deleted_below_is_brought_again(rig: Rig, origin: Origin) -> None:
     url = origin.serve("/file", content(10_000), headers=FRESH)
     got = await rig.get(url)

@@ -30,7 +30,7 @@ async def test_memory_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 async def test_an_older_answer_does_not_stay_in_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A lookup is on its way while a new version is published: it may return the old one, but not keep it."""
+    """A lookup is on its way while a new version is published: it returns and keeps the new one."""
     async with opened(tmp_path / "c") as store:
         old = await store.publish_small(draft("a", "1"), body("1"))
         store._reads._hot.clear()
@@ -47,8 +47,28 @@ async def test_an_older_answer_does_not_stay_in_memory(
         assert await asyncio.to_thread(looked.wait, 10)
         new = await store.publish_small(draft("a", "2"), body("2"))
         go.set()
-        assert await looking == old
+        assert await looking == new
         assert store.hot(old.key) == new
+
+
+async def test_what_came_while_the_index_was_asked_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(tmp_path / "c") as store:
+        looked, go, look = threading.Event(), threading.Event(), finding.in_index
+
+        def slow(*args: object) -> object:
+            found = look(*args)  # type: ignore[arg-type]
+            looked.set()
+            go.wait(10)
+            return found
+
+        monkeypatch.setattr(finding, "in_index", slow)
+        looking = asyncio.create_task(store.lookup(key_of("a")))
+        assert await asyncio.to_thread(looked.wait, 10)
+        entry = await store.publish_small(draft("a"), body("a"))
+        go.set()
+        assert await looking == entry
 
 
 async def test_a_lookup_does_not_wait_for_the_store_thread(tmp_path: Path) -> None:
