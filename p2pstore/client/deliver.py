@@ -30,6 +30,8 @@ LINKS: Final = ("auto", "reflink", "hard", "symlink", "copy")
 COPY_BYTES: Final = 64 << 20
 """Copied in one system call; an interrupt waits for no more than this."""
 READ_BYTES: Final = 1 << 20
+MAX_LINKS: Final = 40
+"""As many as the kernel follows (path_resolution(7))."""
 _FICLONE: Final = 0x40049409
 """ioctl_ficlone(2)."""
 _CANT: Final = frozenset(
@@ -126,10 +128,11 @@ class Pour:
 def staged(target: str) -> Iterator[int]:
     """A descriptor to write to; at the end what was written is `target`, after an error it is gone.
 
-    What is no regular file (a pipe, a terminal, /dev/null) is written to as it is.
+    What is no regular file (a pipe, a terminal, /dev/null) is written to as it is. A link is followed if it is the caller's
+    or root's; anybody else's is replaced.
     """
     with translated(target):
-        target = os.path.realpath(target)
+        target = _followed(target)
         if _is_special(target):
             out = os.open(target, os.O_WRONLY | os.O_CLOEXEC)
             temporary = ""
@@ -251,9 +254,41 @@ def _beside(target: str) -> str:
     return os.path.join(directory, f".{name[:80]}.{os.getpid()}-{os.urandom(4).hex()}")
 
 
-def _is_special(target: str) -> bool:
+def _followed(target: str) -> str:
+    """Where the links at a path lead that the caller or root made: others' may have been put there to have a file overwritten.
+
+    The link is held by a descriptor meanwhile, so that nobody puts another one in its place.
+    """
+    for _ in range(MAX_LINKS):
+        try:
+            link = os.open(target, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return target
+        try:
+            found = os.fstat(link)
+            if not stat.S_ISLNK(found.st_mode) or found.st_uid not in (0, os.geteuid()) or _is_stream(target):
+                return target
+            target = os.path.join(os.path.dirname(target), os.readlink("", dir_fd=link))
+        finally:
+            os.close(link)
+    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+
+
+def _is_stream(target: str) -> bool:
+    """Whether a path leads to what is no file and no directory; /dev/stdout does not say where it leads."""
     try:
         mode = os.stat(target).st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def _is_special(target: str) -> bool:
+    try:
+        found = os.lstat(target)
+        if stat.S_ISLNK(found.st_mode):
+            return found.st_uid in (0, os.geteuid())
+        mode = found.st_mode
     except FileNotFoundError:
         return False
     if stat.S_ISDIR(mode):

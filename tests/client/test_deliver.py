@@ -158,6 +158,51 @@ def test_a_link_at_the_output_is_followed(source: Path, tmp_path: Path) -> None:
     assert (tmp_path / "out").is_symlink() and real.read_bytes() == CONTENT
 
 
+def test_links_in_a_row_are_followed_and_a_loop_is_an_error(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "out").symlink_to("sub/next")
+    (tmp_path / "sub" / "next").symlink_to("../real")
+    delivered(source, tmp_path / "out")
+    assert (tmp_path / "real").read_bytes() == CONTENT, "to where there was no file yet"
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(NodeError, match="symbolic links"):
+        delivered(source, tmp_path / "loop")
+
+
+@pytest.mark.parametrize("leads_to", ["file", "pipe", "nowhere"])
+def test_somebody_elses_link_is_replaced(
+    leads_to: str, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    precious = tmp_path / "precious"
+    if leads_to == "file":
+        precious.write_bytes(b"precious")
+    elif leads_to == "pipe":
+        os.mkfifo(precious)
+    out = tmp_path / "out"
+    out.symlink_to(precious)
+    if os.geteuid() == 0:
+        os.lchown(out, 54321, 54321)
+    else:
+        own = os.geteuid()
+        monkeypatch.setattr(os, "geteuid", lambda: own + 1)
+    delivered(source, out)
+    assert not out.is_symlink() and out.read_bytes() == CONTENT
+    assert precious.exists() == (leads_to != "nowhere")
+    assert leads_to != "file" or precious.read_bytes() == b"precious"
+
+
+def test_a_link_to_a_stream_is_written_through(tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.write_bytes(b"few bytes")
+    there, back = os.pipe()
+    try:
+        delivered(small, Path(f"/proc/self/fd/{back}"))
+        assert os.read(there, 100) == b"few bytes"
+    finally:
+        os.close(there)
+        os.close(back)
+
+
 def test_what_is_no_regular_file_is_written_to(source: Path, tmp_path: Path) -> None:
     assert delivered(source, Path("/dev/null")) == "copy"
     assert stat.S_ISCHR(os.stat("/dev/null").st_mode)

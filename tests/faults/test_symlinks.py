@@ -214,6 +214,7 @@ def test_an_output_never_goes_through_a_link(
     place.mkdir()
     place.chmod(0o1777 if sticky else 0o777)
     (place / "out").symlink_to(scene.file)
+    os.lchown(place / "out", ATTACKER, ATTACKER)
     racer = subprocess.Popen([sys.executable, "-c", _OUT_RACER, str(place), str(scene.file)])
     try:
         for number in range(max(4, trials("planted symlinks") // 20)):
