@@ -14,6 +14,7 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Self, TypeVar
 
+from p2pstore.cache.eviction import Usage
 from p2pstore.config import CacheConfig
 from p2pstore.errors import NoSpace, NotCached, P2PStoreError
 from p2pstore.storage import evict, faults, finding, listing, objects, opening, put, resumable
@@ -352,9 +353,14 @@ class Store:
         return await self._reads.run_listing(lambda index: listing.page(index, query))
 
     async def usage(self) -> StoreUsage:
-        """What is used and what is left."""
+        """What is used and what is left; while the disk does not say, `degraded` tells so and what is left is 0."""
         disk = self._disk
-        usage = await self._pool.run(disk.usage)
+        degraded = disk.degraded
+        try:
+            usage = await self._pool.run(disk.usage)
+        except OSError as error:
+            usage = Usage(disk.used_bytes, disk.quota_bytes, 0, 0, 0)
+            degraded = faults.translated(error, "can't see what is left on the disk").message
         return StoreUsage(
             used_bytes=usage.used_bytes,
             quota_bytes=usage.quota_bytes,
@@ -364,7 +370,7 @@ class Store:
             entries=disk.index.entries,
             partial_bytes=disk.partial_bytes,
             rebuilding=disk.rebuilding,
-            degraded=disk.degraded,
+            degraded=degraded,
         )
 
     # told by the threads

@@ -168,6 +168,14 @@ async def test_a_first_answer_that_brings_all_needs_no_other(bench: Bench) -> No
     assert (bench.data(), ranges.asked) == (BODY, [])
 
 
+@pytest.mark.parametrize(("start", "stop"), [(0, MIB - 4096), (4096, MIB), (0, 5)])
+async def test_a_first_answer_that_ends_anywhere_is_asked_for_again(
+    bench: Bench, start: int, stop: int
+) -> None:
+    await bench.in_parts(bench.answer(stop, start=start), never)
+    assert bench.data() == BODY
+
+
 async def test_a_request_that_breaks_is_made_again_for_what_is_missing(bench: Bench) -> None:
     broken: set[int] = set()
 
