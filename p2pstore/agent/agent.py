@@ -45,7 +45,6 @@ from p2pstore.errors import (
     IntegrityError,
     NoSpace,
     NotCached,
-    NotFound,
     OriginError,
     OriginRefused,
 )
@@ -154,7 +153,7 @@ class Agent:
         if entry is not None and (request.wish.offline or entry.is_put):
             await self.must_agree(request, entry)
         if request.url.scheme == "put":
-            raise NotFound(f"no result is stored under {request.url.text}", hint="p2pstore ls put:")
+            raise await self.results.missing(request)
         if request.wish.offline:
             raise NotCached(f"{request.url.text} is not in the cache", hint="get it without --offline")
         self.stats.misses += 1

@@ -13,7 +13,7 @@ from p2pstore.agent.asks import Request
 from p2pstore.agent.handout import Way
 from p2pstore.agent.session import Push, Reply, Session
 from p2pstore.cache.keys import check_put_name, put_key, version_of
-from p2pstore.errors import AccessDenied, BadRequest, NotCached, OriginChanged
+from p2pstore.errors import AccessDenied, BadRequest, IntegrityError, NotCached, NotFound, OriginChanged
 from p2pstore.types import PUBLIC, Caller, Draft, Key
 
 if TYPE_CHECKING:
@@ -60,6 +60,17 @@ class Results:
                 "durable": 1,
                 "seconds": round(agent.clock() - started, 6),
             }
+        )
+
+    async def missing(self, request: Request) -> IntegrityError | NotFound:
+        """Why there is no such result: it was damaged, which its owner must hear of, or it was never stored."""
+        where = await self._agent.store.damaged(request.key)
+        if where is None:
+            return NotFound(f"no result is stored under {request.url.text}", hint="p2pstore ls put:")
+        lies = f"; the damaged file is {where}" if where else ""
+        return IntegrityError(
+            f"{request.url.text} was damaged on this disk and put aside{lies}",
+            hint="make it again and put it",
         )
 
     async def file(self, request: Request, fd: int, started: float) -> Reply:

@@ -13,18 +13,16 @@ from typing import Final
 from p2pstore.cache import eviction
 from p2pstore.cache.eviction import Candidate, Goal, Marks
 from p2pstore.errors import NoSpace
-from p2pstore.storage import leftovers, reconcile
+from p2pstore.storage import leftovers, quarantine, reconcile
 from p2pstore.storage.disk import Disk
 from p2pstore.storage.index import DOOMED, Row
-from p2pstore.storage.layout import QUARANTINE, Area, object_path, record_path
+from p2pstore.storage.layout import Area, record_path
 from p2pstore.types import Entry, Key, Version
 
 SLICE: Final = 64
 """Entries removed in one transaction; about 5 ms."""
 ROUNDS: Final = 3
 """Some file systems give blocks back late; how often it is looked whether what went was enough."""
-MAX_QUARANTINED: Final = 8
-"""Damaged objects kept for the operator; older ones go."""
 
 
 def make_room(disk: Disk, needed_bytes: int, needed_inodes: int) -> None:
@@ -122,7 +120,7 @@ def _drop_others(disk: Disk, goal: Goal) -> bool:
     """Without entries left to evict, damaged objects and the longest idle unfinished ones go."""
     freed = disk.quarantine_bytes
     if freed:
-        trim_quarantine(disk, 0)
+        quarantine.trim(disk, 0)
     for name in sorted(disk.idle, key=lambda name: disk.idle[name].idle_s, reverse=True):
         if freed > goal.free_bytes:
             break
@@ -172,30 +170,15 @@ def remove_key(disk: Disk, key: Key, ver: Version | None) -> list[Entry]:
     return gone
 
 
-def quarantine(disk: Disk, area: Area, entry: Entry) -> list[Entry]:
+def put_aside(disk: Disk, area: Area, entry: Entry) -> list[Entry]:
     """Move a damaged object aside and drop every entry that names it; returns those."""
     rows = disk.index.holders(area, entry.root)
-    path = object_path(area, entry.root)
-    found = disk.files.stat(path)
-    if found is not None:
-        disk.files.rename(path, f"{QUARANTINE}/{entry.root}")
-        disk.quarantine_bytes += found.disk_bytes
+    quarantine.move(disk, area, entry.root)
+    for row in rows:
+        if area is Area.PUT and row.current and row.seq != DOOMED:
+            quarantine.note(disk, entry.root, row.entry.key)
     remove_rows(disk, rows)
-    trim_quarantine(disk, MAX_QUARANTINED)
+    quarantine.trim(disk)
     gone = [row.entry for row in rows if row.seq != DOOMED]
     disk.notify("quarantined", gone)
     return gone
-
-
-def trim_quarantine(disk: Disk, keep: int) -> None:
-    """Keep so many of the damaged objects; the rest goes, oldest name first."""
-    names = disk.files.names(QUARANTINE)
-    for name in names[: max(len(names) - keep, 0)]:
-        disk.files.unlink(f"{QUARANTINE}/{name}")
-    disk.quarantine_bytes = measure_quarantine(disk)
-
-
-def measure_quarantine(disk: Disk) -> int:
-    """Disk blocks of the damaged objects."""
-    states = (disk.files.stat(f"{QUARANTINE}/{name}") for name in disk.files.names(QUARANTINE))
-    return sum(state.disk_bytes for state in states if state is not None)

@@ -85,4 +85,4 @@ def settle(disk: Disk, entry: Entry) -> None:
 def put_aside(disk: Disk, entry: Entry, why: str) -> None:
     """A damaged object goes into quarantine, with every entry that names it."""
     log.error("object put aside root=%s url=%s why=%s", entry.root, entry.url, why)
-    evict.quarantine(disk, area_of(entry), entry)
+    evict.put_aside(disk, area_of(entry), entry)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from p2pstore.config import CacheConfig
 from p2pstore.errors import CacheUnusable
-from p2pstore.storage import evict, faults, layout, leftovers, space
+from p2pstore.storage import faults, layout, leftovers, quarantine, space
 from p2pstore.storage.disk import Disk
 from p2pstore.storage.faults import BadRow
 from p2pstore.storage.files import Files
@@ -139,7 +139,7 @@ def _put_aside(cache: Cache) -> None:
 def _take_over(disk: Disk, cache: Cache, *, is_new: bool) -> None:
     believe(disk, cache.uuid, cache.lock.previous, cache.lock.session, is_new=is_new)
     disk.floor_bytes = cache.lock.used_bytes
-    disk.quarantine_bytes = evict.measure_quarantine(disk)
+    disk.quarantine_bytes = quarantine.measure(disk)
     disk.must_fix_modes = bool(_umask() & 0o444)
     leftovers.find_idle(disk)
     cache.lock.note(disk.kept_bytes)

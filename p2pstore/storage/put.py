@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from p2pstore.errors import BadRequest, NameTaken
-from p2pstore.storage import evict, objects, reconcile
+from p2pstore.storage import evict, objects, quarantine, reconcile
 from p2pstore.storage.disk import Disk
 from p2pstore.storage.files import Files
 from p2pstore.storage.publish import Publication, publish
@@ -128,6 +128,8 @@ def finish(disk: Disk, job: Copy, *, replace: bool) -> Publication:
     )
     try:
         publish(disk, [one])
+        if entry.is_put and one.error is None:
+            quarantine.forget(disk, entry.key)
     finally:
         release(disk, job)
     return one

@@ -11,13 +11,22 @@ import logging
 import os
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final, Self, TypeVar
 
-from p2pstore.cache.eviction import Usage
 from p2pstore.config import CacheConfig
 from p2pstore.errors import NoSpace, NotCached, P2PStoreError
-from p2pstore.storage import evict, faults, finding, listing, objects, opening, put, resumable
+from p2pstore.storage import (
+    evict,
+    faults,
+    finding,
+    listing,
+    objects,
+    opening,
+    put,
+    quarantine,
+    resumable,
+    usage,
+)
 from p2pstore.storage import publish as publishing
 from p2pstore.storage.disk import Disk
 from p2pstore.storage.flusher import Flusher
@@ -31,6 +40,7 @@ from p2pstore.storage.recovery import Recovery
 from p2pstore.storage.resumable import PartialInfo
 from p2pstore.storage.smalls import SmallFiles
 from p2pstore.storage.threads import Pool
+from p2pstore.storage.usage import StoreUsage
 from p2pstore.storage.writer import Writer
 from p2pstore.types import Draft, Entry, Key, Version
 
@@ -41,21 +51,6 @@ REBUILD_WAIT_S: Final = 10.0
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoreUsage:
-    """What is used and what is left; `degraded` says why nothing can be written, or is empty."""
-
-    used_bytes: int
-    quota_bytes: int
-    fs_free_bytes: int
-    fs_free_inodes: int
-    fs_total_inodes: int
-    entries: int
-    partial_bytes: int
-    rebuilding: bool
-    degraded: str
 
 
 class Store:
@@ -254,6 +249,13 @@ class Store:
         self._reads.forget(entry)
         await self._writer.run(lambda: finding.put_aside(self._disk, entry, why), "can't put it aside")
 
+    async def damaged(self, key: Key) -> str | None:
+        """Where a stored result lies that was put aside, empty when it is gone by now; None: none was, of this key."""
+        found = await self._writer.run(
+            lambda: quarantine.damaged(self._disk, key), "can't look in quarantine"
+        )
+        return os.path.join(self._cache.directory, found) if found else found
+
     async def evict(self, needed_bytes: int = 0) -> int:
         """Evict from the high mark down to the low one, in slices, if the high one is passed; returns how many entries went."""
         total, more = 0, True
@@ -354,24 +356,7 @@ class Store:
 
     async def usage(self) -> StoreUsage:
         """What is used and what is left; while the disk does not say, `degraded` tells so and what is left is 0."""
-        disk = self._disk
-        degraded = disk.degraded
-        try:
-            usage = await self._pool.run(disk.usage)
-        except OSError as error:
-            usage = Usage(disk.used_bytes, disk.quota_bytes, 0, 0, 0)
-            degraded = faults.translated(error, "can't see what is left on the disk").message
-        return StoreUsage(
-            used_bytes=usage.used_bytes,
-            quota_bytes=usage.quota_bytes,
-            fs_free_bytes=usage.fs_free_bytes,
-            fs_free_inodes=usage.fs_free_inodes,
-            fs_total_inodes=usage.fs_total_inodes,
-            entries=disk.index.entries,
-            partial_bytes=disk.partial_bytes,
-            rebuilding=disk.rebuilding,
-            degraded=degraded,
-        )
+        return await usage.look(self._disk, self._pool)
 
     # told by the threads
 

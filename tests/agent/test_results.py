@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 from pathlib import Path
@@ -14,6 +15,7 @@ from p2pstore.errors import (
     AccessDenied,
     BadRequest,
     DigestMismatch,
+    IntegrityError,
     NameTaken,
     NoSpace,
     NotCached,
@@ -265,3 +267,26 @@ async def test_a_local_file_that_changes_while_it_is_copied_is_not_handed_out(
 async def test_a_folder_is_no_file(rig: Rig, tmp_path: Path) -> None:
     with pytest.raises(BadRequest):
         await rig.get(tmp_path.as_uri(), fd=os.open(tmp_path, os.O_RDONLY))
+
+
+async def test_a_damaged_result_stays_an_error_until_it_is_made_again(rig: Rig, tmp_path: Path) -> None:
+    await put(rig, tmp_path / "out", b"right " * 2000)
+    await put(rig, tmp_path / "out", b"sound", name="other")
+    path = Path((await rig.get("put:result", want="path"))["path"])
+    path.chmod(0o600)
+    path.write_bytes(b"wrong " * 2000)
+    told = await rig.call("check")
+    assert told["bad"] == 1
+    for _ in range(2):
+        with pytest.raises(IntegrityError, match="damaged on this disk") as caught:
+            await rig.get("put:result")
+        damaged = Path(caught.value.message.rpartition(" ")[2])
+        assert await asyncio.to_thread(damaged.read_bytes) == b"wrong " * 2000
+    with pytest.raises(NotFound):
+        await rig.get("put:never")
+    assert await body_of(rig, "other") == b"sound"
+    damaged.unlink()
+    with pytest.raises(IntegrityError):
+        await rig.get("put:result")
+    await put(rig, tmp_path / "out", b"made again")
+    assert await body_of(rig, "result") == b"made again"

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from p2pstore.errors import NoSpace
-from p2pstore.storage import evict
+from p2pstore.storage import evict, quarantine
 from p2pstore.storage.disk import Disk
 from p2pstore.storage.files import Room
 from p2pstore.storage.index import DOOMED
@@ -122,7 +122,7 @@ def test_a_replaced_result_may_go(files: Small) -> None:
 def test_damaged_objects_go_before_anybody_waits(files: Small) -> None:
     disk = _disk(files)
     entry = published(disk, draft("a"), body("a", 600_000))
-    assert [one.url for one in evict.quarantine(disk, Area.PUB, entry)] == [entry.url]
+    assert [one.url for one in evict.put_aside(disk, Area.PUB, entry)] == [entry.url]
     assert disk.quarantine_bytes > 600_000 and disk.index.entries == 0
     evict.make_room(disk, 900_000, 3)
     assert disk.quarantine_bytes == 0 and files.names("quarantine") == []
@@ -130,10 +130,10 @@ def test_damaged_objects_go_before_anybody_waits(files: Small) -> None:
 
 def test_few_damaged_objects_are_kept(files: Small) -> None:
     disk = _disk(files, 20 << 20)
-    for entry in _fill(disk, evict.MAX_QUARANTINED + 3):
-        evict.quarantine(disk, Area.PUB, entry)
-    assert len(files.names("quarantine")) == evict.MAX_QUARANTINED
-    assert disk.quarantine_bytes == evict.measure_quarantine(disk) > 0
+    for entry in _fill(disk, quarantine.MAX_OBJECTS + 3):
+        evict.put_aside(disk, Area.PUB, entry)
+    assert len(files.names("quarantine")) == quarantine.MAX_OBJECTS
+    assert disk.quarantine_bytes == quarantine.measure(disk) > 0
 
 
 def test_a_doomed_row_is_finished_later(files: Small) -> None:

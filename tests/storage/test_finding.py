@@ -78,7 +78,7 @@ def test_a_result_that_does_not_prove_right_is_kept_aside(disk: Disk) -> None:
     entry = published(disk, put_draft("r"), body("r"))
     _rot(disk, entry)
     assert finding.note_proof(disk, entry, is_right=finding.is_right(disk, entry)) is None
-    assert disk.files.names("quarantine") == [entry.root]
+    assert disk.files.names("quarantine") == [entry.root, f"{entry.root}.{entry.key}"]
 
 
 def test_a_proof_of_what_is_gone_proves_nothing(disk: Disk) -> None:

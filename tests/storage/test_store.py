@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import hashlib
 import os
 import stat
@@ -444,21 +443,3 @@ async def test_a_store_that_never_started_closes(tmp_path: Path) -> None:
         store = Store.open(config(), str(tmp_path / "c"), boot_id=BOOT)
         assert store.directory == str(tmp_path / "c")
         await store.aclose()
-
-
-async def test_usage_is_told_while_the_disk_says_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with opened(tmp_path / "c") as store:
-        await store.publish_small(draft("a"), body("a"))
-        before = await store.usage()
-
-        def fail(*_: object) -> None:
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-
-        monkeypatch.setattr(os, "statvfs", fail)
-        usage = await store.usage()
-        assert (usage.used_bytes, usage.entries, usage.fs_free_bytes) == (before.used_bytes, 1, 0)
-        assert "can't see what is left" in usage.degraded
-        monkeypatch.undo()
-        assert (await store.usage()).degraded == ""
