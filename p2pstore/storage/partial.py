@@ -24,7 +24,9 @@ from p2pstore.types import ByteRange, Draft, Root
 from p2pstore.wire.records import encode_length, encode_piece
 
 MAX_BLOCK_BYTES: Final = 2 << 20
-"""A larger piece is written in several blocks, and several smaller ones in one."""
+"""As many pieces as fit are received, hashed and written in one go."""
+MAX_UNIT_BYTES: Final = 1 << 20
+"""A larger piece comes in several units; everybody gets one, however many load at once."""
 BLOCKS_PER_STREAM: Final = 2
 """One is filled while the other is written."""
 
@@ -50,7 +52,7 @@ class Partial:
         self.length: int | None = work.log.length
         self.piece_bytes: int = work.log.header.piece_bytes
         self.block_bytes: int = MAX_BLOCK_BYTES
-        self.unit_bytes: int = min(self.piece_bytes, MAX_BLOCK_BYTES)
+        self.unit_bytes: int = min(self.piece_bytes, MAX_UNIT_BYTES)
         """Blocks begin at a multiple of it, and only the object's last one does not end at one."""
         self.directory = f"part/{work.name}"
         self.path = f"{self.directory}/data"
@@ -113,14 +115,16 @@ class Partial:
         size = self._size.next_bytes
         if self._taken >= self._max_taken or not self._has_room(size):
             return None
-        block = self._blocks.take(size, must=not self._taken)
+        block = self._blocks.take(size, must=False)
+        if block is None and not self._taken:
+            block = self._blocks.take(self.unit_bytes, must=True)
         if block is None:
             if not self._is_queued:
                 self._is_queued = True
                 self._blocks.wait(self._shared_room)
             return None
         self._taken += 1
-        self._promised += size
+        self._promised += len(block)
         return block
 
     def on_room(self, callback: Callable[[], None]) -> None:
@@ -213,16 +217,16 @@ class Partial:
 
     def _arrived(self, offset: int, size: int, leaves: list[bytes]) -> list[int]:
         """Note a written block; logs the pieces that are complete with it and returns their numbers."""
-        first, start = divmod(offset, self.piece_bytes)
-        if self.piece_bytes > self.unit_bytes:
-            top = self._part(first, start, tree.top_of(leaves))
-            whole = [] if top is None else [(first, top)]
-        else:
-            each = self.piece_bytes // tree.LEAF_BYTES
-            tops = [tree.top_of(leaves[at : at + each]) for at in range(0, len(leaves), each)]
-            if self.length is None and size % self.piece_bytes:
-                self._tail = (first + len(tops) - 1, tops.pop(), size % self.piece_bytes)
-            whole = list(enumerate(tops, first))
+        each = self.unit_bytes // tree.LEAF_BYTES
+        tops = [tree.top_of(leaves[at : at + each]) for at in range(0, len(leaves), each)]
+        if self.length is None and size % self.unit_bytes:
+            self._tail = ((offset + size) // self.piece_bytes, tops.pop(), size % self.unit_bytes)
+        whole: list[tuple[int, bytes]] = []
+        for at, top in zip(range(offset, offset + size, self.unit_bytes), tops, strict=False):
+            index, start = divmod(at, self.piece_bytes)
+            digest = top if self.piece_bytes == self.unit_bytes else self._part(index, start, top)
+            if digest is not None:
+                whole.append((index, digest))
         if whole:
             self._log(whole)
         return [index for index, _ in whole]

@@ -14,6 +14,7 @@ import pytest
 from p2pstore.errors import CacheUnusable, InternalError, NoSpace
 from p2pstore.storage import unfinished
 from p2pstore.storage.files import Files
+from p2pstore.storage.partial import Partial
 from p2pstore.swarm import pieces
 from tests.storage.samples import body, disk_bytes, draft, fill, opened, read
 
@@ -42,11 +43,11 @@ async def test_blocks_in_any_order_make_the_object(tmp_path: Path, size: int) ->
 
 
 async def test_a_piece_of_several_blocks_is_there_when_all_are(tmp_path: Path) -> None:
-    piece = 8 << 20
-    content = body("large pieces", piece + (2 << 20) + 5)
+    piece = 4 << 20
+    content = body("large pieces", piece + (1 << 20) + 5)
     async with opened(tmp_path / "c") as store:
         partial = await store.begin(draft("a"), len(content), piece)
-        assert partial.unit_bytes == 2 << 20
+        assert partial.unit_bytes == 1 << 20
         await fill(partial, content, iter([0, 1, 3]))
         assert partial.have == 0
         await fill(partial, content, iter([2]))
@@ -55,6 +56,39 @@ async def test_a_piece_of_several_blocks_is_there_when_all_are(tmp_path: Path) -
         assert partial.have == 3
         nodes = partial.nodes()
         assert len(nodes) == 2
+        await partial.discard()
+
+
+def _always(size: int, partial: Partial, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks of one size, whatever the rate."""
+    monkeypatch.setattr(partial._size, "next_bytes", size)
+    monkeypatch.setattr(partial._size, "filled", lambda *_: None)
+
+
+@pytest.mark.parametrize("begin", [0, 1])
+async def test_a_block_may_hold_the_end_of_one_large_piece_and_the_beginning_of_another(
+    begin: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    piece, unit = 4 << 20, 1 << 20
+    content = body("across", 3 * piece + 99)
+    async with opened(tmp_path / "c") as store:
+        other = await store.begin(draft("b"), len(content), piece)
+        await fill(other, content)
+        partial = await store.begin(draft("a"), len(content), piece)
+        await fill(partial, content, range(begin))
+        _always(2 * unit, partial, monkeypatch)
+        starts = list(range(begin * unit, len(content), 2 * unit))
+        random.Random(begin).shuffle(starts)
+        for start in starts:
+            block = partial.take()
+            assert block is not None
+            part = content[start : start + 2 * unit]
+            block[: len(part)] = part
+            partial.give(start, block, len(part))
+            await partial.drain()
+        assert partial.have == 0b1111
+        assert partial.root() == other.root()
+        await other.discard()
         await partial.discard()
 
 
@@ -68,7 +102,7 @@ async def test_a_block_of_several_pieces_brings_them_all(
         await fill(other, content)
         for length in (len(content), None):
             partial = await store.begin(draft("a"), length, PIECE)
-            monkeypatch.setattr(partial._size, "next_bytes", 4 * PIECE)
+            _always(4 * PIECE, partial, monkeypatch)
             done: list[int] = []
             partial.on_piece = done.append
             for start in (8, 0, 4):
