@@ -22,7 +22,7 @@ from p2pstore.cli.report import clip, print_json
 def command(given: Globals, file: str, name: str, replace: bool, as_json: bool, quiet: bool) -> int:
     """Store FILE as put:NAME (the file's own name if none is given). When this returns, it is on disk to stay.
 
-    Stored results are never evicted; `p2pstore rm put:NAME` removes one.
+    Stored results are never evicted, and everybody who may use the agent can read them; `p2pstore rm put:NAME` removes one.
 
     \b
     Examples:

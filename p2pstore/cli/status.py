@@ -36,9 +36,12 @@ def command(given: Globals, as_json: bool) -> int:
 def describe(status: Mapping[str, Any]) -> list[str]:
     """The lines for people."""
     usage, counters = status["usage"], status["counters"]
+    unfinished = (
+        f", {show_size(usage['partial_bytes'])} of it for unfinished files" if usage["partial_bytes"] else ""
+    )
     lines = [
         f"spared    {show_size(counters['cache_bytes'])} not asked of origins again, {show_size(counters['origin_bytes'])} fetched",
-        f"cache     {show_size(usage['used_bytes'])} of {show_size(usage['quota_bytes'])}, {usage['entries']} entries",
+        f"cache     {show_size(usage['used_bytes'])} of {show_size(usage['quota_bytes'])}, {usage['entries']} entries{unfinished}",
         f"requests  {counters['hits']} hits, {counters['misses']} misses, {counters['joined']} joined a load, "
         f"{counters['stale_served']} stale",
         f"loads     {status['loads']} now, {counters['loads']} begun, {counters['loads_failed']} failed",

@@ -24,6 +24,7 @@ STATUS: dict[str, Any] = {
         "used_bytes": 1 << 30,
         "quota_bytes": 10 << 30,
         "entries": 5,
+        "partial_bytes": 0,
         "degraded": "",
         "rebuilding": False,
     },
@@ -46,6 +47,11 @@ def test_the_bytes_spared_come_first() -> None:
     assert "cache     1.0 GiB of 10.0 GiB, 5 entries" in lines
     assert "socket    /s" in lines
     assert not any("DEGRADED" in line for line in lines)
+
+
+def test_what_unfinished_files_take_is_said() -> None:
+    lines = status.describe(STATUS | {"usage": STATUS["usage"] | {"partial_bytes": 3 << 20}})
+    assert "cache     1.0 GiB of 10.0 GiB, 5 entries, 3.0 MiB of it for unfinished files" in lines
 
 
 def test_a_degraded_cache_is_said_loudly() -> None:
