@@ -110,8 +110,9 @@ class _Handler(BaseHTTPRequestHandler):
         view = memoryview(page.body)
         for at in range(start, stop, CHUNK_BYTES):
             chunk = view[at : min(at + CHUNK_BYTES, stop)]
-            self.wfile.write(chunk)
+            # Counted first: whoever has received a byte must find it counted.
             self.server.origin.count(0, len(chunk))
+            self.wfile.write(chunk)
             if page.rate_bytes_per_s:
                 time.sleep(len(chunk) / page.rate_bytes_per_s)
 
