@@ -36,6 +36,7 @@ CALLS: Final = {
     "stat": ("EIO",),
 }
 """Functions of `os` or the C library with the ways they fail; `short` is a transfer of half of what was asked."""
+MOST_CALLS: Final = 12
 MEANT: Final = frozenset(
     "no_space cache_unusable node_error integrity not_found not_cached overloaded origin_error origin_broken origin_unreachable".split()
 )
@@ -139,15 +140,10 @@ def test_any_call_may_fail(agent: Agent, nginx: Nginx) -> None:
 @pytest.mark.timeout(budget_s(30))
 @pytest.mark.parametrize("plant", ["calls.errors_are_ignored"])
 def test_an_ignored_failure_is_noticed(plant: str, agent: Agent, nginx: Nginx) -> None:
-    found = [
-        line
-        for nth in range(1, 4)
-        for call, failure in (
-            ("pwrite", "short"),
-            ("write", "short"),
-            ("copy_file_range", "short"),
-            ("sendfile", "short"),
-        )
-        for line in _trial(nth, call, failure, nth, agent, nginx, plant)
-    ]
-    assert any("wrong" in line or "lost" in line for line in found)
+    # Which of the calls carries bytes of a file, and which a note about it, is not the same each time.
+    for nth in range(1, MOST_CALLS + 1):
+        for call in ("pwrite", "write", "copy_file_range", "sendfile"):
+            found = _trial(nth, call, "short", nth, agent, nginx, plant)
+            if any("wrong" in line or "lost" in line for line in found):
+                return
+    pytest.fail(f"none of the first {MOST_CALLS} calls of each kind made a difference")
