@@ -14,6 +14,8 @@ Root = NewType("Root", str)
 """64 lower-case hex characters naming an object: hash of its length and of the top of its digest tree."""
 Version = NewType("Version", str)
 """32 lower-case hex characters naming what a key stood for while bytes were coming in."""
+NodeId = NewType("NodeId", str)
+"""64 lower-case hex characters naming a node: hash of its public key."""
 
 PUBLIC: Final = "public"
 """The scope of entries that anybody on the node may have."""
