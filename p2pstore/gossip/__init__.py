@@ -1,5 +1,1 @@
-"""Who is there: membership by rumour, probes and suspicion. No IO here."""
-
-from __future__ import annotations
-
-__all__: list[str] = []
+"""Who is in the cluster, and who holds what: cores without IO."""
