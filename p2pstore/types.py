@@ -15,7 +15,7 @@ Root = NewType("Root", str)
 Version = NewType("Version", str)
 """32 lower-case hex characters naming what a key stood for while bytes were coming in."""
 NodeId = NewType("NodeId", str)
-"""64 lower-case hex characters naming a node: hash of its public key."""
+"""64 lower-case hex characters naming a member: SHA-256 of its public key."""
 
 PUBLIC: Final = "public"
 """The scope of entries that anybody on the node may have."""
