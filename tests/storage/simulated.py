@@ -209,7 +209,7 @@ class SimulatedFiles(Files):
 
 
 def _folder(path: str) -> str:
-    return path.rpartition("/")[0]
+    return path.rpartition("/")[0] or "."
 
 
 def _state(inode: Inode) -> FileState:
