@@ -15,9 +15,9 @@ from typing import Final
 from p2pstore.errors import CacheUnusable
 from p2pstore.storage import faults
 from p2pstore.storage.files import Files
+from p2pstore.storage.layout import GENERATION
+from p2pstore.storage.layout import GENERATION_SPARE as SPARE
 
-GENERATION: Final = "GENERATION"
-SPARE: Final = "GENERATION.next"
 MAX_GENERATION: Final = (1 << 32) - 1
 LAST_FLOOR: Final = 3 << 30
 """A later clock than that (2072) is wrong, and believing it once would use the numbers up."""

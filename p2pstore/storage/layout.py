@@ -27,11 +27,13 @@ PART: Final = "part"
 TMP: Final = "tmp"
 TRASH: Final = "trash"
 QUARANTINE: Final = "quarantine"
+GENERATION: Final = "GENERATION"
+GENERATION_SPARE: Final = "GENERATION.next"
 
 _WORD: Final = "p2pstore-cache"
 _FANNED: Final = {"pub": 0o711, "priv": 0o700, "put": 0o700, META: 0o700}
 _SINGLE: Final = (PART, TMP, TRASH, QUARANTINE)
-_OURS: Final = frozenset({FORMAT, LOCK, "FORMAT.new", *_FANNED, *_SINGLE})
+_OURS: Final = frozenset({FORMAT, LOCK, "FORMAT.new", GENERATION, GENERATION_SPARE, *_FANNED, *_SINGLE})
 FAN_OUT: Final = tuple(f"{number:02x}" for number in range(256))
 
 

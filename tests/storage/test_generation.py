@@ -16,7 +16,9 @@ import pytest
 from p2pstore.errors import CacheUnusable, NoSpace, P2PStoreError
 from p2pstore.storage import generation
 from p2pstore.storage.files import Files
-from p2pstore.storage.generation import GENERATION, LAST_FLOOR, MAX_GENERATION, SPARE, next_generation
+from p2pstore.storage.generation import LAST_FLOOR, MAX_GENERATION, next_generation
+from p2pstore.storage.layout import GENERATION
+from p2pstore.storage.layout import GENERATION_SPARE as SPARE
 from tests.storage.failing import SHORT, FailingFiles, Killed
 from tests.storage.simulated import SimulatedFiles
 
