@@ -14,6 +14,7 @@ import msgpack
 
 from p2pstore.errors import RemoteProtocolError
 from p2pstore.gossip import timing
+from p2pstore.gossip.fields import binary, items, unpacked, whole
 from p2pstore.gossip.members import (
     ACCUSER_BYTES,
     MAX_NUMBER,
@@ -158,21 +159,13 @@ def decode(payload: bytes, limit_bytes: int) -> Message | None:
     """The message in `payload`; None for an unknown kind. Raises RemoteProtocolError on anything unsound."""
     if len(payload) > limit_bytes:
         raise RemoteProtocolError(f"a message of {len(payload)} bytes is over the limit of {limit_bytes}")
-    try:
-        fields = msgpack.unpackb(
-            payload,
-            max_array_len=timing.MAX_BULK_ENTRIES,
-            max_map_len=0,
-            max_str_len=255,
-            max_bin_len=timing.MAX_BUCKETS * FINGERPRINT_BYTES,
-            max_ext_len=0,
-            ext_hook=_no_extensions,
-        )
-    except (ValueError, OverflowError, RecursionError, MemoryError) as error:
-        raise RemoteProtocolError(f"a message is not sound MessagePack: {error}") from error
-    if type(fields) is not list or not fields:
-        raise RemoteProtocolError("a message must be an array that begins with its kind")
-    kind = _whole(fields[0], 255)
+    fields = unpacked(
+        payload,
+        most_items=timing.MAX_BULK_ENTRIES,
+        most_chars=255,
+        most_binary=timing.MAX_BUCKETS * FINGERPRINT_BYTES,
+    )
+    kind = whole(fields[0], 255)
     if not 1 <= kind <= len(_KINDS):
         return None
     return _READERS[kind - 1](fields)
@@ -181,10 +174,6 @@ def decode(payload: bytes, limit_bytes: int) -> Message | None:
 def entry_bytes(entry: Entry) -> int:
     """How long the entry is in a message."""
     return len(msgpack.packb(_pack_entry(entry)))
-
-
-def _no_extensions(code: int, _data: bytes) -> Any:
-    raise ValueError(f"extension type {code}")
 
 
 def _pack_entry(entry: Entry) -> list[Any]:
@@ -228,18 +217,6 @@ def _field(fields: list[Any], at: int) -> Any:
     return fields[at]
 
 
-def _whole(value: Any, most: int, least: int = 0) -> int:
-    if type(value) is not int or not least <= value <= most:
-        raise RemoteProtocolError(f"a message holds {value!r:.40} for a number from {least} to {most}")
-    return value
-
-
-def _binary(value: Any, length: int) -> bytes:
-    if type(value) is not bytes or len(value) != length:
-        raise RemoteProtocolError(f"a message holds {value!r:.40} for {length} bytes")
-    return value
-
-
 def _text(value: Any, most_chars: int, least_chars: int = 0) -> str:
     if type(value) is not str or not least_chars <= len(value) <= most_chars or not value.isprintable():
         raise RemoteProtocolError(
@@ -248,50 +225,44 @@ def _text(value: Any, most_chars: int, least_chars: int = 0) -> str:
     return value
 
 
-def _list(value: Any, most: int) -> list[Any]:
-    if type(value) is not list or len(value) > most:
-        raise RemoteProtocolError(f"a message holds {value!r:.40} for a list of at most {most}")
-    return value
-
-
 def _nonce(fields: list[Any]) -> bytes:
-    return _binary(_field(fields, 1), NONCE_BYTES)
+    return binary(_field(fields, 1), NONCE_BYTES)
 
 
 def _node(value: Any) -> NodeId:
-    return NodeId(_binary(value, NODE_BYTES).hex())
+    return NodeId(binary(value, NODE_BYTES).hex())
 
 
 def _stamp(fields: list[Any], at: int, least: int = 1) -> Stamp:
-    return Stamp(_whole(_field(fields, at), MAX_NUMBER, least), _whole(_field(fields, at + 1), MAX_NUMBER))
+    return Stamp(whole(_field(fields, at), MAX_NUMBER, least), whole(_field(fields, at + 1), MAX_NUMBER))
 
 
 def _fingerprint(value: Any) -> int:
-    return _whole(value, (1 << 64) - 1)
+    return whole(value, (1 << 64) - 1)
 
 
 def _address(fields: list[Any], at: int) -> Address:
-    return Address(_text(_field(fields, at), MAX_HOST_CHARS, 1), _whole(_field(fields, at + 1), 65535, 1))
+    return Address(_text(_field(fields, at), MAX_HOST_CHARS, 1), whole(_field(fields, at + 1), 65535, 1))
 
 
 def _entry(value: Any) -> Entry:
-    fields = _list(value, 255)
-    node, state, stamp = _node(_field(fields, 0)), State(_whole(_field(fields, 1), 3)), _stamp(fields, 2)
+    fields = items(value, 255)
+    node, state, stamp = _node(_field(fields, 0)), State(whole(_field(fields, 1), 3)), _stamp(fields, 2)
     if state == State.ALIVE:
         contact = Contact(
             _address(fields, 4),
-            _whole(_field(fields, 6), 65535),
+            whole(_field(fields, 6), 65535),
             _text(_field(fields, 7), MAX_ZONE_CHARS),
-            _whole(_field(fields, 8), MAX_NUMBER),
-            _whole(_field(fields, 9), MAX_NUMBER),
+            whole(_field(fields, 8), MAX_NUMBER),
+            whole(_field(fields, 9), MAX_NUMBER),
         )
         return Alive(node, stamp, contact)
-    named = _list(_field(fields, 4), timing.MAX_ACCUSERS)
-    return Accusation(node, stamp, state, tuple(sorted({_binary(one, ACCUSER_BYTES) for one in named})))
+    named = items(_field(fields, 4), timing.MAX_ACCUSERS)
+    return Accusation(node, stamp, state, tuple(sorted({binary(one, ACCUSER_BYTES) for one in named})))
 
 
 def _entries(fields: list[Any], at: int, most: int = timing.MAX_ENTRIES) -> Entries:
-    return tuple(_entry(one) for one in _list(_field(fields, at), most))
+    return tuple(_entry(one) for one in items(_field(fields, at), most))
 
 
 def _alive(value: Any) -> Alive:
@@ -302,13 +273,13 @@ def _alive(value: Any) -> Alive:
 
 
 def _read_ping(fields: list[Any]) -> Ping:
-    view = _stamp(fields, 3, 0), State(_whole(_field(fields, 5), 3))
+    view = _stamp(fields, 3, 0), State(whole(_field(fields, 5), 3))
     target, fingerprint = _node(_field(fields, 2)), _fingerprint(_field(fields, 6))
     return Ping(_nonce(fields), target, view, fingerprint, _entries(fields, 7))
 
 
 def _read_ack(fields: list[Any]) -> Ack:
-    lag_ms = _whole(_field(fields, 4), MAX_LAG_MS)
+    lag_ms = whole(_field(fields, 4), MAX_LAG_MS)
     return Ack(
         _nonce(fields), _stamp(fields, 2), lag_ms, _fingerprint(_field(fields, 5)), _entries(fields, 6)
     )
@@ -328,8 +299,8 @@ def _read_sync(fields: list[Any]) -> Sync:
 
 
 def _read_synced(fields: list[Any]) -> Synced:
-    count = _whole(_field(fields, 2), timing.MAX_BUCKETS, 1)
-    differing = tuple(_whole(one, count - 1) for one in _list(_field(fields, 3), count))
+    count = whole(_field(fields, 2), timing.MAX_BUCKETS, 1)
+    differing = tuple(whole(one, count - 1) for one in items(_field(fields, 3), count))
     return Synced(_nonce(fields), count, differing, _entries(fields, 4, timing.MAX_BULK_ENTRIES))
 
 

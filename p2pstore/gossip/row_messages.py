@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgpack
 
 from p2pstore.errors import RemoteProtocolError
+from p2pstore.gossip.fields import binary, items, unpacked, whole
 from p2pstore.gossip.rows import KEY_BYTES, MAX_SIZE_BYTES, NAME_BYTES, RowState
 from p2pstore.types import NodeId
 
@@ -159,19 +160,11 @@ def decode(data: bytes) -> Message | None:
         raise RemoteProtocolError(
             f"a message about rows of {len(data)} bytes; the limit is {MAX_MESSAGE_BYTES}"
         )
+    fields = unpacked(data, most_items=MAX_KEYS, most_chars=0, most_binary=64)
+    reader = _READERS.get(whole(fields[0], 255))
     try:
-        fields = msgpack.unpackb(
-            data,
-            max_array_len=MAX_KEYS,
-            max_map_len=0,
-            max_str_len=0,
-            max_bin_len=64,
-            max_ext_len=0,
-            ext_hook=_no_extensions,
-        )
-        reader = _READERS.get(_integer(_list(fields, MAX_KEYS)[0], 255))
         return reader(fields) if reader is not None else None
-    except (ValueError, TypeError, IndexError, OverflowError, RecursionError) as error:
+    except (ValueError, TypeError, IndexError) as error:
         raise RemoteProtocolError(f"a message about rows can't be read: {error}") from error
 
 
@@ -223,62 +216,60 @@ def _told_fields(row: ToldRow) -> list[Any]:
 def _announce(fields: list[Any]) -> Announce:
     _, gen, batch, rows, gone = fields[:5]
     return Announce(
-        _integer(gen, MAX_GEN),
-        _integer(batch, MAX_COUNTER),
-        tuple(_announced(_list(row, MAX_ROWS)) for row in _list(rows, MAX_ROWS)),
-        tuple(_gone(_list(one, MAX_ROWS)) for one in _list(gone, MAX_ROWS)),
+        whole(gen, MAX_GEN),
+        whole(batch, MAX_COUNTER),
+        tuple(_announced(items(row, MAX_ROWS)) for row in items(rows, MAX_ROWS)),
+        tuple(_gone(items(one, MAX_ROWS)) for one in items(gone, MAX_ROWS)),
     )
 
 
 def _announced(fields: list[Any]) -> AnnouncedRow:
     name, rver, state, size_bytes, have_bytes, age_s = fields[:6]
     return AnnouncedRow(
-        _binary(name, NAME_BYTES),
-        _integer(rver, MAX_COUNTER),
+        binary(name, NAME_BYTES),
+        whole(rver, MAX_COUNTER),
         _state(state),
-        _integer(size_bytes, MAX_SIZE_BYTES, -1),
-        _integer(have_bytes, MAX_SIZE_BYTES),
-        _integer(age_s, MAX_AGE_S),
+        whole(size_bytes, MAX_SIZE_BYTES, -1),
+        whole(have_bytes, MAX_SIZE_BYTES),
+        whole(age_s, MAX_AGE_S),
     )
 
 
 def _gone(fields: list[Any]) -> tuple[bytes, int]:
-    return _binary(fields[0], NAME_BYTES), _integer(fields[1], MAX_COUNTER)
+    return binary(fields[0], NAME_BYTES), whole(fields[1], MAX_COUNTER)
 
 
 def _check(fields: list[Any]) -> Check:
     _, gen, batch, rver, count, print_, copies = fields[:7]
     return Check(
-        _integer(gen, MAX_GEN),
-        _integer(batch, MAX_COUNTER),
-        _integer(rver, MAX_COUNTER),
-        _integer(count, MAX_COUNTER),
-        _integer(print_, MAX_COUNTER),
-        _integer(copies, MAX_GEN),
+        whole(gen, MAX_GEN),
+        whole(batch, MAX_COUNTER),
+        whole(rver, MAX_COUNTER),
+        whole(count, MAX_COUNTER),
+        whole(print_, MAX_COUNTER),
+        whole(copies, MAX_GEN),
     )
 
 
 def _ack(fields: list[Any]) -> Ack:
     _, gen, holder_gen, batch, result = fields[:5]
     return Ack(
-        _integer(gen, MAX_GEN),
-        _integer(holder_gen, MAX_GEN),
-        _integer(batch, MAX_COUNTER),
-        _integer(result, 255),
+        whole(gen, MAX_GEN),
+        whole(holder_gen, MAX_GEN),
+        whole(batch, MAX_COUNTER),
+        whole(result, 255),
     )
 
 
 def _locate(fields: list[Any]) -> Locate:
     _, number, keys = fields[:3]
-    return Locate(
-        _integer(number, MAX_COUNTER), tuple(_binary(key, KEY_BYTES) for key in _list(keys, MAX_KEYS))
-    )
+    return Locate(whole(number, MAX_COUNTER), tuple(binary(key, KEY_BYTES) for key in items(keys, MAX_KEYS)))
 
 
 def _located(fields: list[Any]) -> Located:
     _, number, told = fields[:3]
     return Located(
-        _integer(number, MAX_COUNTER), tuple(_told(_list(t, MAX_KEYS)) for t in _list(told, MAX_KEYS))
+        whole(number, MAX_COUNTER), tuple(_told(items(t, MAX_KEYS)) for t in items(told, MAX_KEYS))
     )
 
 
@@ -286,49 +277,27 @@ def _told(fields: list[Any]) -> Told:
     key, sure, rows = fields[:3]
     if type(sure) is not bool:
         raise TypeError("true or false expected")
-    listed = _list(rows, MAX_HOLDERS)
-    return Told(_binary(key, KEY_BYTES), sure, tuple(_told_row(_list(row, MAX_KEYS)) for row in listed))
+    listed = items(rows, MAX_HOLDERS)
+    return Told(binary(key, KEY_BYTES), sure, tuple(_told_row(items(row, MAX_KEYS)) for row in listed))
 
 
 def _told_row(fields: Sequence[Any]) -> ToldRow:
     holder, gen, ver, rver, state, size_bytes, have_bytes, age_s, heard_s = fields[:9]
     return ToldRow(
-        _binary(holder, 32),
-        _integer(gen, MAX_GEN),
-        _binary(ver, NAME_BYTES - KEY_BYTES),
-        _integer(rver, MAX_COUNTER),
+        binary(holder, 32),
+        whole(gen, MAX_GEN),
+        binary(ver, NAME_BYTES - KEY_BYTES),
+        whole(rver, MAX_COUNTER),
         _state(state),
-        _integer(size_bytes, MAX_SIZE_BYTES, -1),
-        _integer(have_bytes, MAX_SIZE_BYTES),
-        _integer(age_s, MAX_AGE_S),
-        _integer(heard_s, MAX_AGE_S),
+        whole(size_bytes, MAX_SIZE_BYTES, -1),
+        whole(have_bytes, MAX_SIZE_BYTES),
+        whole(age_s, MAX_AGE_S),
+        whole(heard_s, MAX_AGE_S),
     )
 
 
 def _state(value: Any) -> RowState:
-    return RowState(_integer(value, RowState.COMPLETE, RowState.LOADING))
-
-
-def _integer(value: Any, most: int, least: int = 0) -> int:
-    if type(value) is not int or not least <= value <= most:
-        raise ValueError(f"a number between {least} and {most} expected")
-    return value
-
-
-def _binary(value: Any, size: int) -> bytes:
-    if type(value) is not bytes or len(value) != size:
-        raise ValueError(f"{size} bytes expected")
-    return value
-
-
-def _list(value: Any, most: int) -> list[Any]:
-    if type(value) is not list or len(value) > most:
-        raise ValueError(f"a list of at most {most} expected")
-    return value
-
-
-def _no_extensions(code: int, _data: bytes) -> Any:
-    raise ValueError(f"extension type {code}")
+    return RowState(whole(value, RowState.COMPLETE, RowState.LOADING))
 
 
 _READERS: Final[dict[int, Callable[[list[Any]], Message]]] = {
