@@ -40,8 +40,8 @@ from p2pstore.gossip.rows import (
     identity_of,
     key_of,
     name_of,
+    row_of,
     slot_of_name,
-    ver_of,
     whole_seconds,
 )
 from p2pstore.types import Key, NodeId, Version
@@ -306,18 +306,7 @@ class Directory:
         )
 
     def _own(self, name: bytes, value: Value, now: float) -> Row:
-        return Row(
-            holder=self.me,
-            gen=self.holding.gen,
-            key=key_of(name),
-            ver=ver_of(name),
-            rver=value.rver,
-            state=RowState(value.state),
-            size_bytes=None if value.size_bytes < 0 else value.size_bytes,
-            have_bytes=value.have_bytes,
-            validated_at=value.at,
-            heard_at=now,
-        )
+        return row_of(name, value, self.me, self.holding.gen, now)
 
     def _acknowledge(self, holder: NodeId, ack: Ack | None) -> list[Decision]:
         return [] if ack is None else [Send(holder, encode(ack))]

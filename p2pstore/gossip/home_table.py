@@ -20,9 +20,8 @@ from p2pstore.gossip.rows import (
     Value,
     fingerprint,
     identity_of,
-    key_of,
+    row_of,
     slot_of_name,
-    ver_of,
     whole_seconds,
 )
 from p2pstore.gossip.writers import NEVER, WARM_S, Writer, Writers
@@ -247,18 +246,7 @@ class HomeTable:
         writer = self.writers.by_index(index)
         if value.state == RowState.GONE or not self.writers.is_visible(writer):
             return None
-        return Row(
-            holder=writer.node,
-            gen=writer.gen,
-            key=key_of(name),
-            ver=ver_of(name),
-            rver=value.rver,
-            state=RowState(value.state),
-            size_bytes=None if value.size_bytes < 0 else value.size_bytes,
-            have_bytes=value.have_bytes,
-            validated_at=value.at,
-            heard_at=writer.heard_at,
-        )
+        return row_of(name, value, writer.node, writer.gen, writer.heard_at)
 
     def _plan_sweep(self, now: float) -> None:
         """See to it that what can be taken out will be."""

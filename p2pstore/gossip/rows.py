@@ -91,6 +91,22 @@ def ver_of(name: bytes) -> Version:
     return Version(name[KEY_BYTES:].hex())
 
 
+def row_of(name: bytes, value: Value, holder: NodeId, gen: int, heard_at: float) -> Row:
+    """The row of a name and what a table keeps of it; it must not be gone."""
+    return Row(
+        holder=holder,
+        gen=gen,
+        key=key_of(name),
+        ver=ver_of(name),
+        rver=value.rver,
+        state=RowState(value.state),
+        size_bytes=None if value.size_bytes < 0 else value.size_bytes,
+        have_bytes=value.have_bytes,
+        validated_at=value.at,
+        heard_at=heard_at,
+    )
+
+
 def slot_of_name(name: bytes) -> int:
     """The slot of a row, as `homes.slot_of` says of its key."""
     return name[0] << 8 | name[1]
