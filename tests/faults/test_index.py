@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from tests.faults.ledger import Ledger, Promise, content
 from tests.faults.nginx import Nginx
 from tests.faults.stocking import stock
 from tests.faults.trials import budget_s, trials
-from tests.faults.wire import Wire
+from tests.faults.wire import Wire, rebuilt
 
 MANY_ENTRIES = 100_000
 
@@ -34,16 +33,6 @@ def listing(wire: Wire) -> list[tuple[Any, ...]]:
         after = page["next"]
         if not after:
             return found
-
-
-def rebuilt(wire: Wire, timeout_s: float) -> bool:
-    """Wait until the index is whole again; False when it takes too long."""
-    deadline = time.monotonic() + timeout_s
-    while wire.call("status").body["usage"]["rebuilding"]:
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 def _index_files(agent: Agent) -> list[Path]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from tests.faults.agents import Agent
 from tests.faults.ledger import Ledger, Promise, content
 from tests.faults.nginx import Nginx
 from tests.faults.trials import budget_s, trials
-from tests.faults.wire import AgentSaidNo, Wire
+from tests.faults.wire import AgentSaidNo, Wire, rebuilt
 
 EXIT_INTEGRITY = 5
 MOST_FLIPPED = 1000
@@ -135,7 +134,7 @@ def test_damaged_records_are_not_believed(plant: str, agent: Agent, nginx: Nginx
         path.unlink()
     agent.start(*([plant] if plant else []))
     with agent.wire() as wire:
-        found = [] if _rebuilt(wire) else ["the rebuild does not end"]
+        found = [] if rebuilt(wire, 10.0) else ["the rebuild does not end"]
         found += [str(entry) for entry in _entries(wire) if before.get(entry["url"]) != _told(entry)]
         found += ledger.violations(wire)
     assert bool(found) == bool(plant), found[:5]
@@ -143,12 +142,3 @@ def test_damaged_records_are_not_believed(plant: str, agent: Agent, nginx: Nginx
 
 def _told(entry: dict[str, Any]) -> tuple[Any, ...]:
     return tuple(entry[name] for name in ("key", "ver", "root", "size"))
-
-
-def _rebuilt(wire: Wire, timeout_s: float = 10.0) -> bool:
-    deadline = time.monotonic() + timeout_s
-    while wire.call("status").body["usage"]["rebuilding"]:
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True

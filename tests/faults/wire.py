@@ -6,6 +6,7 @@ import array
 import os
 import socket
 import struct
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -212,3 +213,13 @@ class Wire:
                 return whole
             elif kind == FAILED:
                 raise AgentSaidNo(body)
+
+
+def rebuilt(wire: Wire, timeout_s: float) -> bool:
+    """Wait until the index is whole again; False when it takes too long."""
+    deadline = time.monotonic() + timeout_s
+    while wire.call("status").body["usage"]["rebuilding"]:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True

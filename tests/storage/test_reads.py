@@ -27,6 +27,20 @@ async def test_memory_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         assert store.hot(key_of("f1")) is not None
 
 
+def _slow_looks(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Event]:
+    """The index is asked, which sets the first event; its answer comes when the second is set."""
+    looked, go, look = threading.Event(), threading.Event(), finding.in_index
+
+    def slow(*args: object) -> object:
+        found = look(*args)  # type: ignore[arg-type]
+        looked.set()
+        go.wait(10)
+        return found
+
+    monkeypatch.setattr(finding, "in_index", slow)
+    return looked, go
+
+
 async def test_an_older_answer_does_not_stay_in_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -34,15 +48,7 @@ async def test_an_older_answer_does_not_stay_in_memory(
     async with opened(tmp_path / "c") as store:
         old = await store.publish_small(draft("a", "1"), body("1"))
         store._reads._hot.clear()
-        looked, go, look = threading.Event(), threading.Event(), finding.in_index
-
-        def slow(*args: object) -> object:
-            found = look(*args)  # type: ignore[arg-type]
-            looked.set()
-            go.wait(10)
-            return found
-
-        monkeypatch.setattr(finding, "in_index", slow)
+        looked, go = _slow_looks(monkeypatch)
         looking = asyncio.create_task(store.lookup(old.key))
         assert await asyncio.to_thread(looked.wait, 10)
         new = await store.publish_small(draft("a", "2"), body("2"))
@@ -55,15 +61,7 @@ async def test_what_came_while_the_index_was_asked_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with opened(tmp_path / "c") as store:
-        looked, go, look = threading.Event(), threading.Event(), finding.in_index
-
-        def slow(*args: object) -> object:
-            found = look(*args)  # type: ignore[arg-type]
-            looked.set()
-            go.wait(10)
-            return found
-
-        monkeypatch.setattr(finding, "in_index", slow)
+        looked, go = _slow_looks(monkeypatch)
         looking = asyncio.create_task(store.lookup(key_of("a")))
         assert await asyncio.to_thread(looked.wait, 10)
         entry = await store.publish_small(draft("a"), body("a"))
