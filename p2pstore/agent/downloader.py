@@ -112,11 +112,10 @@ class _Parts:
         """The span that the first answer begins, taken out of the core's hands; None when it brings nothing new."""
         if answer.span is None:
             return None
+        # A server may send less than it was asked for (RFC 9110 15.3.7), and that ends anywhere.
         unit, stop = self._partial.unit_bytes, answer.span.stop
         if answer.span.start % unit or (stop % unit and stop != self._total):
-            return (
-                None  # a server may send less than it was asked for (RFC 9110 15.3.7), and that ends anywhere
-            )
+            return None
         piece = answer.span.start // self._partial.piece_bytes
         count = max(1, len(answer.span) // self._partial.piece_bytes)
         if answer.span.stop == self._total:

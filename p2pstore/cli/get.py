@@ -134,7 +134,6 @@ def command(given: Globals, /, **flags: Any) -> int:
     try:
         for target, outcome in _outcomes(client, targets, wish, flags, show):
             if isinstance(outcome, P2PStoreError):
-                told.paths.know(target.number, None)
                 tell_failure(told, target, outcome)
             else:
                 with outcome:
@@ -161,7 +160,7 @@ def plan(wanted: list[Wanted], flags: dict[str, Any]) -> list[Target]:
         return [Target(one, "", remote_name(one.url) or shown(one.url), at) for at, one in enumerate(wanted)]
     if output == STDOUT:
         return [Target(wanted[0], STDOUT, remote_name(wanted[0].url) or shown(wanted[0].url))]
-    targets = [_file_target(one, output, directory or "") for one in wanted]
+    targets = [_file_target(one, output, directory or "", at) for at, one in enumerate(wanted)]
     taken: dict[str, str] = {}
     for target in targets:
         other = taken.setdefault(target.path, target.wanted.url)
@@ -170,13 +169,13 @@ def plan(wanted: list[Wanted], flags: dict[str, Any]) -> list[Target]:
     return targets
 
 
-def _file_target(one: Wanted, output: str | None, directory: str) -> Target:
+def _file_target(one: Wanted, output: str | None, directory: str, number: int) -> Target:
     name = output if output is not None else remote_name(one.url)
     if not name:
         raise click.UsageError(f"{shown(one.url)} ends with no file name; use -o FILE.")
     if directory:
         os.makedirs(directory, exist_ok=True)
-    return Target(one, os.path.join(directory, name), os.path.basename(name))
+    return Target(one, os.path.join(directory, name), os.path.basename(name), number)
 
 
 def _outcomes(
@@ -247,7 +246,6 @@ def tell(told: Told, target: Target, got: Got, digests: list[str]) -> None:
     elif not target.path:
         if not path:
             private = BadRequest(f"{target.wanted.url} has no path that you may read", hint="use -o FILE")
-            told.paths.know(target.number, None)
             return tell_failure(told, target, private)
         told.paths.know(target.number, path)
     told.show.files(told.ok + len(told.errors), told.urls, told.size_bytes)
@@ -266,6 +264,7 @@ def tell(told: Told, target: Target, got: Got, digests: list[str]) -> None:
 def tell_failure(told: Told, target: Target, error: P2PStoreError) -> None:
     """Tell of one that is not."""
     told.errors.append(error)
+    told.paths.know(target.number, None)
     if told.json:
         print_json(error_fields(error, url=target.wanted.url))
     told.show.line(f"p2pstore: {error}")
